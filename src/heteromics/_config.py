@@ -50,7 +50,9 @@ def override(mapping: Mapping[str, Any], assignments: Sequence[str]) -> dict[str
     for assignment in assignments:
         dotted, sign, text = assignment.partition("=")
         if not sign or not dotted:
-            raise RecipeError(f"--set {assignment}: found no '=', expected key=value, for example source.gtf=genes.gtf.gz")
+            raise RecipeError(
+                f"--set {assignment}: found no '=', expected key=value, for example source.gtf=genes.gtf.gz"
+            )
         *path, last = dotted.split(".")
         here = result
         for part in path:
@@ -71,7 +73,7 @@ def build(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     Raises
     ------
     RecipeError
-        For an unknown key (the nearest known one is offered), a missing key without default, or a value of another type.
+        For an unknown key (the nearest is offered), a missing key without default, or a value of another type.
     """
     if not isinstance(mapping, Mapping):
         raise RecipeError(f"{where}: found {type(mapping).__name__}, expected a mapping of keys to values.")
@@ -118,7 +120,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return value
     if plain is Path and isinstance(value, str):
         return Path(value)
-    raise RecipeError(f"{where}: found {value!r} ({type(value).__name__}), expected {getattr(plain, '__name__', plain)}.")
+    raise RecipeError(
+        f"{where}: found {value!r} ({type(value).__name__}), expected {getattr(plain, '__name__', plain)}."
+    )
 
 
 def _convert_union(args: tuple[Any, ...], value: Any, where: str) -> Any:

@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 T = TypeVar("T")
 
@@ -41,7 +48,7 @@ def track(items: Iterable[T], description: str, total: int | None = None, *, ena
 
 
 @contextmanager
-def steps(total: int, description: str, *, enabled: bool = True) -> Iterator["Steps"]:
+def steps(total: int, description: str, *, enabled: bool = True) -> Iterator[Steps]:
     """Open a bar for ``total`` named steps; call the yielded object with the name of each step as it begins."""
     with bar(enabled=enabled) as progress:
         yield Steps(progress, total, description)

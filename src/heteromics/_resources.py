@@ -33,4 +33,6 @@ def recipe_path(kind: str, name_or_path: str | Path) -> Path:
     if shipped.is_file():
         return shipped
     known = sorted(path.stem for path in resource(kind).glob("*.yaml"))
-    raise RecipeError(f"no {kind} recipe named '{name_or_path}'. Shipped: {some(known, 12)}. Or give a path to a YAML file.")
+    raise RecipeError(
+        f"no {kind} recipe named '{name_or_path}'. Shipped: {some(known, 12)}. Or give a path to a YAML file."
+    )
