@@ -1,4 +1,4 @@
-"""Shared fixtures: the local mirror of real data, and small planted data."""
+"""Shared fixtures: the local mirror of real data; where it is required, a skipped real-data test is a failure."""
 
 import os
 from pathlib import Path
@@ -12,3 +12,12 @@ def mirror() -> Path:
     if not folder:
         pytest.skip("HETEROMICS_DATA names no local mirror of the manifest")
     return Path(folder).resolve()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.skipped and "realdata" in item.path.parts and os.environ.get("HETEROMICS_REALDATA_REQUIRED"):
+        report.outcome = "failed"
+        report.longrepr = f"a real-data test was skipped although a mirror is at hand: {report.longrepr}"
+    return report

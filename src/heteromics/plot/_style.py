@@ -1,0 +1,53 @@
+"""Shared look of all figures, and writing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito, "Color Universal Design" (2008): eight colours that stay apart under colour blindness.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+GREY = "#8A8A8A"
+FORMATS = ("png", "svg")
+
+
+def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure (inches) and its axes in one row, without touching pyplot's global state."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    return figure, list(axes)
+
+
+def tidy(axes: Axes) -> None:
+    """Remove the box and soften the grid."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
+
+
+def colour_of(names: Iterable[str]) -> dict[str, str]:
+    """Give each name a colour, in order of first appearance."""
+    unique = dict.fromkeys(names)
+    return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(unique)}
+
+
+def save_figure(figure: Figure, folder: Path | str, name: str) -> list[Path]:
+    """Write ``name.png`` and ``name.svg`` into ``folder`` and return their paths.
+
+    The SVG carries no date and no random names, so that the same figure is the same file.
+    """
+    import matplotlib
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{ending}" for ending in FORMATS]
+    with matplotlib.rc_context({"svg.hashsalt": "heteromics"}):
+        for path in paths:
+            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    return paths
