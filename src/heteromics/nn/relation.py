@@ -1,0 +1,305 @@
+"""One edge type as a pair of compressed matrices, and its sparse-dense product with gradients.
+
+A :class:`Relation` keeps the edges twice, grouped by destination (CSR) and grouped by source (CSR of the transpose), so
+that neither the forward nor the backward product ever sorts or transposes. Both products go through the sparse kernels
+of torch: MKL or the native row-parallel kernel on the CPU, cuSPARSE on CUDA. Weighed and left aside:
+``dgl.ops.u_mul_e_sum`` (scatters in the backward pass), autograd of torch sparse CSR tensors (transposes on every
+backward pass); both agree with this module in the tests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from heteromics.errors import GraphError
+from heteromics.nn._compressed import Side, as_tensor, checked_side, compute_dtype, multiply, sample, transpose
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from heteromics.graphs import HeteroGraph
+
+    Array = NDArray[Any] | Tensor
+
+__all__ = ["Relation"]
+
+
+class Relation:
+    """Edges from source nodes to destination nodes, held by destination and by source.
+
+    Rows are destinations, columns are sources: ``relation.spmm(h)`` is the message passing ``A @ h``. The object is
+    immutable; what it was built from is shared where the types allow it and must not be changed afterwards. Build it
+    with :meth:`from_csr`, :meth:`from_scipy` or :meth:`from_graph`. Parallel edges are kept and add up.
+
+    Attributes
+    ----------
+    shape
+        ``(n_dst, n_src)``.
+    nnz
+        Number of stored edges E.
+    indptr, indices
+        CSR by destination, shapes (n_dst + 1,) and (E,), int32 where E and both sizes fit, else int64.
+    weight
+        Edge weights in CSR order, shape (E,), floating, or None for a relation of ones.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from heteromics.nn import Relation
+    >>> relation = Relation.from_csr([0, 2, 2, 3], [0, 1, 1], shape=(3, 2), weight=[1.0, 2.0, 3.0])
+    >>> h = torch.tensor([[1.0], [10.0]])
+    >>> relation.spmm(h).tolist()
+    [[21.0], [0.0], [30.0]]
+    >>> relation.T.spmm(torch.ones(3, 1)).tolist()
+    [[1.0], [5.0]]
+    """
+
+    __slots__ = ("_by_dst", "_by_src", "_to_dst", "_to_src", "shape")
+
+    def __init__(
+        self,
+        by_dst: Side,
+        by_src: Side,
+        shape: tuple[int, int],
+        to_src: Tensor | None,
+        to_dst: Tensor | None = None,
+    ) -> None:
+        self.shape = shape
+        self._by_dst = by_dst
+        self._by_src = by_src
+        self._to_src = to_src  # values by source = values by destination [to_src]
+        self._to_dst = to_dst  # the inverse; at least one of the two is known
+
+    @classmethod
+    def from_csr(
+        cls, indptr: Array | list[int], indices: Array | list[int], shape: tuple[int, int], weight: Any = None
+    ) -> Relation:
+        """Build from compressed rows.
+
+        Parameters
+        ----------
+        indptr
+            Row bounds, shape (n_dst + 1,), integers from 0 to E, never falling.
+        indices
+            Source of every edge, shape (E,), integers in [0, n_src). Any order within a row.
+        shape
+            ``(n_dst, n_src)``.
+        weight
+            Edge weights in the same order, shape (E,); kept in their floating type, other types become float32.
+            They are constants of the relation: pass a learnt weight to :meth:`spmm` instead.
+
+        Raises
+        ------
+        GraphError
+            The arrays do not describe a matrix of this shape.
+        """
+        by_dst = checked_side(as_tensor(indptr), as_tensor(indices), shape, weight)
+        indptr_src, indices_src, to_src = transpose(by_dst, shape)
+        weight_src = None if by_dst.weight is None else by_dst.weight[to_src]
+        return cls(by_dst, Side(indptr_src, indices_src, weight_src), shape, to_src)
+
+    @classmethod
+    def from_scipy(cls, matrix: Any) -> Relation:
+        """Build from a SciPy sparse matrix or array, rows = destinations, its values as weights.
+
+        Parameters
+        ----------
+        matrix
+            Any SciPy sparse format, shape (n_dst, n_src). Explicit zeros stay edges. Floating values keep their type,
+            others become float32.
+
+        Examples
+        --------
+        >>> import scipy.sparse as sp
+        >>> Relation.from_scipy(sp.csr_array([[0, 2.0], [1.0, 0]]))
+        Relation(2 x 2, 2 edges, weighted, cpu)
+        """
+        csr = matrix.tocsr()
+        return cls.from_csr(csr.indptr, csr.indices, csr.shape, csr.data)
+
+    @classmethod
+    def from_graph(cls, graph: HeteroGraph, etype: tuple[str, str, str], weight: str | None = "weight") -> Relation:
+        """Take one edge type of a graph; both of its compressed forms are used as they are.
+
+        Parameters
+        ----------
+        graph
+            The heterograph.
+        etype
+            ``(source type, name, destination type)``.
+        weight
+            Name of the edge data used as weights, shape (E,), or None for a relation of ones.
+
+        Raises
+        ------
+        GraphError
+            The edge type or the edge data are not in the graph.
+        """
+        if etype not in graph.canonical_etypes:
+            known = ", ".join(map(str, graph.canonical_etypes))
+            raise GraphError(f"The graph has no edge type {etype}. It has: {known}.")
+        data = graph.edata(etype)
+        if weight is not None and weight not in data:
+            raise GraphError(
+                f"Edges {etype} have no data called '{weight}'; they have: {', '.join(data) or 'none'}.\n"
+                f"  Fix: name one of these, or pass weight=None for a relation of ones."
+            )
+        shape = (graph.num_nodes(etype[2]), graph.num_nodes(etype[0]))
+        sides, orders = [], []
+        for by, size in (("dst", shape), ("src", shape[::-1])):
+            indptr, indices, eids = graph.adjacency(etype, by=by)
+            values = None if weight is None else data[weight][eids]
+            sides.append(checked_side(indptr, indices, size, values))
+            orders.append(eids)
+        place = torch.empty_like(orders[0])
+        place[orders[0]] = torch.arange(len(place), dtype=place.dtype, device=place.device)
+        return cls(sides[0], sides[1], shape, place[orders[1]])
+
+    @property
+    def nnz(self) -> int:
+        """Number of stored edges."""
+        return len(self._by_dst.indices)
+
+    @property
+    def indptr(self) -> Tensor:
+        """Row bounds by destination, shape (n_dst + 1,)."""
+        return self._by_dst.indptr
+
+    @property
+    def indices(self) -> Tensor:
+        """Source of every edge in CSR order, shape (nnz,)."""
+        return self._by_dst.indices
+
+    @property
+    def weight(self) -> Tensor | None:
+        """Stored weights in CSR order, shape (nnz,), or None."""
+        return self._by_dst.weight
+
+    @property
+    def device(self) -> torch.device:
+        """Where the edges are."""
+        return self._by_dst.indices.device
+
+    @property
+    def T(self) -> Relation:  # noqa: N802, as in NumPy
+        """The reversed relation, shape (n_src, n_dst). Costs nothing: both share all arrays."""
+        return Relation(self._by_src, self._by_dst, self.shape[::-1], self._to_dst, self._to_src)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Relation:
+        """Move to a device and cast the weights.
+
+        Parameters
+        ----------
+        device
+            Target; the present one by default.
+        dtype
+            Floating type of the weights; theirs by default. Indices keep their type.
+
+        Returns
+        -------
+        Relation
+            Itself where nothing changes.
+        """
+        target = torch.device(device) if device is not None else self.device
+        if target == self.device and (dtype is None or self.weight is None or self.weight.dtype == dtype):
+            return self
+        to_src, to_dst = (None if order is None else order.to(target) for order in (self._to_src, self._to_dst))
+        return Relation(self._by_dst.to(target, dtype), self._by_src.to(target, dtype), self.shape, to_src, to_dst)
+
+    def spmm(self, h: Tensor, weight: Tensor | None = None, reduce: Literal["sum", "mean"] = "sum") -> Tensor:
+        """Gather source features along the edges: ``out[i] = reduce over edges (i, j) of w_ij h[j]``.
+
+        Parameters
+        ----------
+        h
+            Features of the source nodes, shape (n_src, D), floating. float32 and float64 are computed as they are;
+            bfloat16 and float16 are summed in float32 and rounded once at the end.
+        weight
+            Weights in CSR order in place of the stored ones, shape (nnz,), of any type: dropped-out or learnt ones.
+        reduce
+            ``sum``, or ``mean``: the sum over the number of stored edges of the row, whatever their weights.
+            A row without edges is 0 in both.
+
+        Returns
+        -------
+        Tensor
+            Shape (n_dst, D), type and device of ``h``. The gradient reaches ``h`` and, where asked for, ``weight``
+            (a sampled product over the edges; no E x D array). The gradient itself cannot be differentiated again.
+
+        Raises
+        ------
+        GraphError
+            Shapes that do not fit the relation, or tensors on other devices.
+        """
+        if h.ndim != 2 or h.shape[0] != self.shape[1] or not h.is_floating_point():
+            raise GraphError(
+                f"spmm: h has shape {tuple(h.shape)} and type {h.dtype}; this relation of "
+                f"{self.shape[1]:,} sources and {self.shape[0]:,} destinations needs floating ({self.shape[1]}, D)."
+                + ("\n  Fix: use relation.T to go the other way." if h.shape[:1] == self.shape[:1] else "")
+            )
+        if weight is not None and weight.shape != (self.nnz,):
+            raise GraphError(
+                f"spmm: weight has shape {tuple(weight.shape)}; each of the {self.nnz:,} edges needs one number."
+            )
+        if reduce not in ("sum", "mean"):
+            raise GraphError(f"spmm: reduce is {reduce!r}; known are 'sum' and 'mean'.")
+        for name, tensor in (("h", h), ("weight", weight)):
+            if tensor is not None and tensor.device != self.device:
+                raise GraphError(
+                    f"spmm: {name} is on {tensor.device}, the relation on {self.device}.\n"
+                    f"  Fix: relation = relation.to('{tensor.device}')"
+                )
+        return _SpMM.apply(h, weight, self, reduce == "mean")
+
+    def _order_to_src(self) -> Tensor:
+        if self._to_src is None:
+            assert self._to_dst is not None
+            order = torch.empty_like(self._to_dst)
+            order[self._to_dst] = torch.arange(self.nnz, dtype=order.dtype, device=order.device)
+            self._to_src = order
+        return self._to_src
+
+    def __repr__(self) -> str:
+        kind = "of ones" if self.weight is None else "weighted"
+        return f"Relation({self.shape[0]} x {self.shape[1]}, {self.nnz} edges, {kind}, {self.device})"
+
+
+class _SpMM(torch.autograd.Function):
+    """``A @ h`` whose backward pass uses the edges as grouped by source."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, weight: Tensor | None, relation: Relation, mean: bool) -> Tensor:
+        ctx.relation, ctx.mean, ctx.like = relation, mean, h.dtype
+        needs_h, needs_weight = ctx.needs_input_grad[:2]
+        ctx.save_for_backward(h if needs_weight else None, weight if needs_h or needs_weight else None)
+        dtype = compute_dtype(h.dtype)
+        side = relation._by_dst
+        values = side.values(dtype) if weight is None else weight.to(dtype)
+        out = multiply(side, values, h.to(dtype), relation.shape)
+        if mean:
+            out *= side.inverse_degree(dtype)
+        return out.to(h.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        h, weight = ctx.saved_tensors
+        relation: Relation = ctx.relation
+        dtype = compute_dtype(ctx.like)
+        grad = grad.to(dtype)
+        if ctx.mean:
+            grad = grad * relation._by_dst.inverse_degree(dtype)
+        grad_h = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            side = relation._by_src
+            values = (
+                side.values(dtype) if weight is None else weight.to(dtype).index_select(0, relation._order_to_src())
+            )
+            grad_h = multiply(side, values, grad, relation.shape[::-1]).to(ctx.like)
+        if ctx.needs_input_grad[1]:
+            grad_weight = sample(relation._by_dst, grad, h.to(dtype), relation.shape).to(weight.dtype)
+        return grad_h, grad_weight, None, None
