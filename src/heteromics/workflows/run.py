@@ -1,0 +1,99 @@
+"""A run: the folder a training leaves behind, and the card that says how it came about."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from heteromics import __version__
+from heteromics.errors import DataError
+
+CARD = "run.json"
+REPORTED = ("torch", "lightning", "dgl", "numpy", "scipy", "scikit-learn", "anndata", "mudata", "duckdb")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What was trained, on what, how; written as ``run.json`` in the run's folder.
+
+    Attributes
+    ----------
+    model, task
+        Such as ``"scmognn"`` and ``"prediction"``.
+    data, db
+        Files used, as given; ``db`` may be None.
+    sha256
+        Checksum by role, of the same files.
+    seed, device
+        As used.
+    settings
+        Every setting, defaults included.
+    versions
+        Of heteromics, Python and what computes.
+    created
+        UTC, ISO 8601.
+    """
+
+    model: str
+    task: str
+    data: str
+    db: str | None
+    sha256: Mapping[str, str]
+    seed: int
+    device: str
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str] = field(default_factory=lambda: versions())
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def write(self, folder: Path) -> None:
+        """Write the card into ``folder``, which is made when absent."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / CARD, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path | str) -> Run:
+        """Read the card of a finished run.
+
+        Raises
+        ------
+        DataError
+            When the folder holds no run, or an unfinished one.
+        """
+        path = Path(folder) / CARD
+        if not path.is_file():
+            raise DataError(
+                f"{folder} holds no finished run: {CARD} is missing. Fix: `heteromics train ... --out {folder}`."
+            )
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of heteromics, Python and the packages that compute."""
+    found = {name: importlib.metadata.version(name) for name in REPORTED}
+    return {"heteromics": __version__, "python": platform.python_version(), **found}
+
+
+def sha256_of(path: Path | str) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON beside ``path`` first and rename, so that a reader never sees half a file."""
+    fresh = path.with_name(f".{path.name}.part")
+    fresh.write_text(json.dumps(value, indent=2, default=_number) + "\n", encoding="utf-8")
+    fresh.replace(path)
+
+
+def _number(value: Any) -> Any:
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
