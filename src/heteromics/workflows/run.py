@@ -19,6 +19,12 @@ CARD = "run.json"
 REPORTED = ("torch", "lightning", "dgl", "numpy", "scipy", "scikit-learn", "anndata", "mudata", "duckdb")
 
 
+def installed_versions() -> dict[str, str]:
+    """Return the versions of heteromics, Python and the packages that compute."""
+    found = {name: importlib.metadata.version(name) for name in REPORTED}
+    return {"heteromics": __version__, "python": platform.python_version(), **found}
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What was trained, on what, how; written as ``run.json`` in the run's folder.
@@ -49,7 +55,7 @@ class Run:
     seed: int
     device: str
     settings: Mapping[str, Any]
-    versions: Mapping[str, str] = field(default_factory=lambda: versions())
+    versions: Mapping[str, str] = field(default_factory=installed_versions)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def write(self, folder: Path) -> None:
@@ -72,12 +78,6 @@ class Run:
                 f"{folder} holds no finished run: {CARD} is missing. Fix: `heteromics train ... --out {folder}`."
             )
         return cls(**json.loads(path.read_text(encoding="utf-8")))
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of heteromics, Python and the packages that compute."""
-    found = {name: importlib.metadata.version(name) for name in REPORTED}
-    return {"heteromics": __version__, "python": platform.python_version(), **found}
 
 
 def sha256_of(path: Path | str) -> str:
