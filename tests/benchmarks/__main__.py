@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import importlib
 import importlib.metadata
 import os
@@ -31,9 +31,10 @@ def table(results: list[Result]) -> str:
         "# Benchmarks",
         "",
         "Written by `make bench`. Ours and the peer ran in turn, each in a process of its own; seconds are medians,",
-        "memory is the peak above what was held before the first call. Ratios carry over to other machines, seconds do not.",
+        "memory is the peak above what was held before the first call.",
+        "Ratios carry over to other machines, seconds do not.",
         "",
-        f"- Date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
+        f"- Date: {dt.datetime.now(dt.UTC):%Y-%m-%d}",
         f"- Machine: {_cpu()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}",
         f"- Python {platform.python_version()}, {', '.join(_versions())}",
         "",

@@ -33,7 +33,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -201,7 +201,7 @@ class _Worker:
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         )
 
-    def __enter__(self) -> _Worker:
+    def __enter__(self) -> Self:
         self._read()
         self._replies.clear()
         return self
