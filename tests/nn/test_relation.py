@@ -129,6 +129,29 @@ def test_transposed_weights_follow_the_edges():
     assert h.grad.abs().max() == 0
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_sampled_product_agrees_with_dense_product(reverse):
+    matrix = random_matrix(30, 40)
+    relation = Relation.from_scipy(matrix)
+    relation, matrix = (relation.T, matrix.T.tocsr()) if reverse else (relation, matrix)
+    left, right = (torch.randn(size, 5, dtype=torch.float64, requires_grad=True) for size in relation.shape)
+    row, column = matrix.nonzero()
+    torch.testing.assert_close(relation.sddmm(left, right), (left @ right.T)[row, column])
+    assert torch.autograd.gradcheck(relation.sddmm, (left, right))
+    assert torch.autograd.gradcheck(lambda right: relation.sddmm(left.detach(), right), (right,))
+    half = relation.sddmm(left.bfloat16(), right.bfloat16())
+    assert half.dtype == torch.bfloat16
+    assert torch.equal(half, relation.sddmm(left.bfloat16().float(), right.bfloat16().float()).bfloat16())
+
+
+def test_values_for_the_reversed_relation():
+    relation = Relation.from_scipy(random_matrix())
+    assert torch.equal(relation.reverse_values(relation.weight), relation.T.weight)
+    assert torch.equal(relation.T.reverse_values(relation.T.weight), relation.weight)
+    weight = torch.randn(relation.nnz, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(relation.reverse_values, (weight,))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("width", [8, 128])
 def test_half_types_are_summed_in_float32_and_rounded_once(dtype, width):
@@ -202,6 +225,7 @@ def test_no_edges_give_zeros_and_zero_gradients(reduce, shape, width):
     out.sum().backward()
     assert not h.grad.any()
     assert weight.grad.shape == (0,)
+    assert relation.sddmm(torch.ones(shape[0], width), h).shape == (0,)
 
 
 def test_single_row():
@@ -332,6 +356,8 @@ def test_bad_calls():
         relation.spmm(torch.ones(9, 2, dtype=torch.int64))
     with pytest.raises(GraphError, match=r"weight has shape \(3,\); each of the"):
         relation.spmm(h, weight=torch.ones(3))
+    with pytest.raises(GraphError, match=r"left has shape \(7, 2\) and right \(7, 2\); .* needs \(7, D\) and \(9, D\)"):
+        relation.sddmm(torch.ones(7, 2), torch.ones(7, 2))
     with pytest.raises(GraphError, match="reduce is 'max'; known are 'sum' and 'mean'"):
         relation.spmm(h, reduce="max")
     with pytest.raises(GraphError, match=r"h is on meta, the relation on cpu.\n.*relation.to\('meta'\)"):
