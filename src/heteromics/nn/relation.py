@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from heteromics.errors import GraphError
-from heteromics.nn._compressed import Side, as_tensor, checked_side, compute_dtype, multiply, sample, transpose
+from heteromics.nn._compressed import Side, as_tensor, checked_side, transpose
+from heteromics.nn._products import SDDMM, Permute, SpMM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -253,7 +253,7 @@ class Relation:
                     f"spmm: {name} is on {tensor.device}, the relation on {self.device}.\n"
                     f"  Fix: relation = relation.to('{tensor.device}')"
                 )
-        return _SpMM.apply(h, weight, self, reduce == "mean")
+        return SpMM.apply(h, weight, self, reduce == "mean")
 
     def sddmm(self, left: Tensor, right: Tensor) -> Tensor:
         """Score every edge by a dot product: ``out[e] = left[i] . right[j]`` for edge e = (i, j).
@@ -282,17 +282,14 @@ class Relation:
         >>> relation.sddmm(torch.tensor([[1.0], [2.0]]), torch.tensor([[5.0], [7.0]])).tolist()
         [7.0, 10.0]
         """
-        if (
-            left.ndim != 2
-            or right.ndim != 2
-            or (*left.shape, *right.shape) != (self.shape[0], left.shape[1], self.shape[1], left.shape[1])
-        ):
+        rows, columns = self.shape
+        if left.ndim != 2 or right.shape != (columns, left.shape[1]) or len(left) != rows:
             raise GraphError(
                 f"sddmm: left has shape {tuple(left.shape)} and right {tuple(right.shape)}; this relation needs "
-                f"({self.shape[0]}, D) and ({self.shape[1]}, D)."
+                f"({rows}, D) and ({columns}, D)."
             )
         dtype = torch.promote_types(left.dtype, right.dtype)
-        return _SDDMM.apply(left.to(dtype), right.to(dtype), self)
+        return SDDMM.apply(left.to(dtype), right.to(dtype), self)
 
     def reverse_values(self, values: Tensor) -> Tensor:
         """Bring edge values from the order of this relation into that of ``relation.T``, with gradient.
@@ -307,7 +304,7 @@ class Relation:
         Tensor
             The same values in the CSR order of the reversed relation: the ``weight`` to pass to its ``spmm``.
         """
-        return _Permute.apply(values, self._order_to_src(), self.T._order_to_src())
+        return Permute.apply(values, self._order_to_src(), self.T._order_to_src())
 
     def _order_to_src(self) -> Tensor:
         if self._to_src is None:
@@ -320,80 +317,3 @@ class Relation:
     def __repr__(self) -> str:
         kind = "of ones" if self.weight is None else "weighted"
         return f"Relation({self.shape[0]} x {self.shape[1]}, {self.nnz} edges, {kind}, {self.device})"
-
-
-class _SpMM(torch.autograd.Function):
-    """``A @ h`` whose backward pass uses the edges as grouped by source."""
-
-    @staticmethod
-    def forward(ctx: Any, h: Tensor, weight: Tensor | None, relation: Relation, mean: bool) -> Tensor:
-        ctx.relation, ctx.mean, ctx.like = relation, mean, h.dtype
-        needs_h, needs_weight = ctx.needs_input_grad[:2]
-        ctx.save_for_backward(h if needs_weight else None, weight if needs_h or needs_weight else None)
-        dtype = compute_dtype(h.dtype)
-        side = relation._by_dst
-        values = side.values(dtype) if weight is None else weight.to(dtype)
-        out = multiply(side, values, h.to(dtype), relation.shape)
-        if mean:
-            out *= side.inverse_degree(dtype)
-        return out.to(h.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        h, weight = ctx.saved_tensors
-        relation: Relation = ctx.relation
-        dtype = compute_dtype(ctx.like)
-        grad = grad.to(dtype)
-        if ctx.mean:
-            grad = grad * relation._by_dst.inverse_degree(dtype)
-        grad_h = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            side = relation._by_src
-            values = (
-                side.values(dtype) if weight is None else weight.to(dtype).index_select(0, relation._order_to_src())
-            )
-            grad_h = multiply(side, values, grad, relation.shape[::-1]).to(ctx.like)
-        if ctx.needs_input_grad[1]:
-            grad_weight = sample(relation._by_dst, grad, h.to(dtype), relation.shape).to(weight.dtype)
-        return grad_h, grad_weight, None, None
-
-
-class _SDDMM(torch.autograd.Function):
-    """Dot products along the edges; both gradients are sparse products."""
-
-    @staticmethod
-    def forward(ctx: Any, left: Tensor, right: Tensor, relation: Relation) -> Tensor:
-        ctx.relation = relation
-        ctx.save_for_backward(left, right)
-        dtype = compute_dtype(left.dtype)
-        return sample(relation._by_dst, left.to(dtype), right.to(dtype), relation.shape).to(left.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        left, right = ctx.saved_tensors
-        relation: Relation = ctx.relation
-        dtype = compute_dtype(left.dtype)
-        grad = grad.to(dtype)
-        grad_left = grad_right = None
-        if ctx.needs_input_grad[0]:
-            grad_left = multiply(relation._by_dst, grad, right.to(dtype), relation.shape).to(left.dtype)
-        if ctx.needs_input_grad[1]:
-            grad = grad.index_select(0, relation._order_to_src())
-            grad_right = multiply(relation._by_src, grad, left.to(dtype), relation.shape[::-1]).to(left.dtype)
-        return grad_left, grad_right, None
-
-
-class _Permute(torch.autograd.Function):
-    """Reorder; the gradient gathers by the inverse order instead of scattering."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-        ctx.save_for_backward(order, inverse)
-        return values.index_select(0, order)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        order, inverse = ctx.saved_tensors
-        return _Permute.apply(grad, inverse, order), None, None
