@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from heteromics.errors import GraphError
-from heteromics.nn._compressed import Side, as_tensor, checked_side, transpose
+from heteromics.nn._compressed import Side, as_tensor, checked_side, inverse, transpose
 from heteromics.nn._products import SDDMM, Permute, SpMM
 
 if TYPE_CHECKING:
@@ -58,21 +58,12 @@ class Relation:
     [[1.0], [5.0]]
     """
 
-    __slots__ = ("_by_dst", "_by_src", "_to_dst", "_to_src", "shape")
+    __slots__ = ("_by_dst", "_by_src", "shape")
 
-    def __init__(
-        self,
-        by_dst: Side,
-        by_src: Side,
-        shape: tuple[int, int],
-        to_src: Tensor | None,
-        to_dst: Tensor | None = None,
-    ) -> None:
+    def __init__(self, by_dst: Side, by_src: Side, shape: tuple[int, int]) -> None:
         self.shape = shape
         self._by_dst = by_dst
         self._by_src = by_src
-        self._to_src = to_src  # values by source = values by destination [to_src]
-        self._to_dst = to_dst  # the inverse; at least one of the two is known
 
     @classmethod
     def from_csr(
@@ -98,9 +89,7 @@ class Relation:
             The arrays do not describe a matrix of this shape.
         """
         by_dst = checked_side(as_tensor(indptr), as_tensor(indices), shape, weight)
-        indptr_src, indices_src, to_src = transpose(by_dst, shape)
-        weight_src = None if by_dst.weight is None else by_dst.weight[to_src]
-        return cls(by_dst, Side(indptr_src, indices_src, weight_src), shape, to_src)
+        return cls(by_dst, transpose(by_dst, shape), shape)
 
     @classmethod
     def from_scipy(cls, matrix: Any) -> Relation:
@@ -149,15 +138,14 @@ class Relation:
                 f"  Fix: name one of these, or pass weight=None for a relation of ones."
             )
         shape = (graph.num_nodes(etype[2]), graph.num_nodes(etype[0]))
-        sides, orders = [], []
+        sides, edges = [], []
         for by, size in (("dst", shape), ("src", shape[::-1])):
             indptr, indices, eids = graph.adjacency(etype, by=by)
             values = None if weight is None else data[weight][eids]
             sides.append(checked_side(indptr, indices, size, values))
-            orders.append(eids)
-        place = torch.empty_like(orders[0])
-        place[orders[0]] = torch.arange(len(place), dtype=place.dtype, device=place.device)
-        return cls(sides[0], sides[1], shape, place[orders[1]])
+            edges.append(eids)
+        sides[1].order = inverse(edges[0])[edges[1]]
+        return cls(sides[0], sides[1], shape)
 
     @property
     def nnz(self) -> int:
@@ -187,7 +175,7 @@ class Relation:
     @property
     def T(self) -> Relation:  # noqa: N802, as in NumPy
         """The reversed relation, shape (n_src, n_dst). Costs nothing: both share all arrays."""
-        return Relation(self._by_src, self._by_dst, self.shape[::-1], self._to_dst, self._to_src)
+        return Relation(self._by_src, self._by_dst, self.shape[::-1])
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Relation:
         """Move to a device and cast the weights.
@@ -207,8 +195,7 @@ class Relation:
         target = torch.device(device) if device is not None else self.device
         if target == self.device and (dtype is None or self.weight is None or self.weight.dtype == dtype):
             return self
-        to_src, to_dst = (None if order is None else order.to(target) for order in (self._to_src, self._to_dst))
-        return Relation(self._by_dst.to(target, dtype), self._by_src.to(target, dtype), self.shape, to_src, to_dst)
+        return Relation(self._by_dst.to(target, dtype), self._by_src.to(target, dtype), self.shape)
 
     def spmm(self, h: Tensor, weight: Tensor | None = None, reduce: Literal["sum", "mean"] = "sum") -> Tensor:
         """Gather source features along the edges: ``out[i] = reduce over edges (i, j) of w_ij h[j]``.
@@ -307,12 +294,10 @@ class Relation:
         return Permute.apply(values, self._order_to_src(), self.T._order_to_src())
 
     def _order_to_src(self) -> Tensor:
-        if self._to_src is None:
-            assert self._to_dst is not None
-            order = torch.empty_like(self._to_dst)
-            order[self._to_dst] = torch.arange(self.nnz, dtype=order.dtype, device=order.device)
-            self._to_src = order
-        return self._to_src
+        if self._by_src.order is None:
+            assert self._by_dst.order is not None
+            self._by_src.order = inverse(self._by_dst.order)
+        return self._by_src.order
 
     def __repr__(self) -> str:
         kind = "of ones" if self.weight is None else "weighted"
