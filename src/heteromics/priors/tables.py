@@ -32,6 +32,7 @@ OUTCOMES = {
     "wrong_assembly": "on a chromosome, or beyond the end of one, of this assembly",
     "unparsable": "the name does not follow the expected form",
     "filtered": "left out by a threshold or filter of the recipe",
+    "out_of_reach": "nothing lies within the window",
 }
 """Outcomes a name can have in ``match_report`` and ``match_summary``, with their meaning."""
 
@@ -170,7 +171,7 @@ class BuildContext:
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """Return the rows of a parameterised query over earlier tables as Arrow."""
-        return self.connection.execute(sql, list(parameters)).to_arrow_table()
+        return self.connection.sql(sql, params=list(parameters)).to_arrow_table()
 
 
 def _id(name: str, comment: str) -> Column:
@@ -253,13 +254,15 @@ _TABLES = (
     TableSchema(
         "gene_peak",
         "edge",
-        "Peaks within reach of each gene's transcription start",
+        "Peaks within reach of each gene",
         (
             _id("gene_id", "gene"),
             _id("peak_id", "peak"),
             Column("distance", "BIGINT", "bp from the TSS to the nearest base of the peak, 0 when inside"),
             Column("signed_offset", "BIGINT", "distance, negative where the peak lies upstream of the gene"),
-            Column("weight", "DOUBLE", "decay of the distance, 1 at the TSS"),
+            Column("weight", "DOUBLE", "decay of the gap to the anchor (TSS or gene body), 1 where they touch"),
+            Column("in_promoter", "BOOLEAN", "the peak covers the TSS or lies within the promoter upstream of it"),
+            Column("in_body", "BOOLEAN", "the peak overlaps the gene body"),
             _EVIDENCE,
         ),
         ("gene_id", "peak_id"),
