@@ -42,12 +42,12 @@ def save_figure(figure: Figure, folder: Path | str, name: str) -> list[Path]:
 
     The SVG carries no date and no random names, so that the same figure is the same file.
     """
-    import matplotlib
+    import matplotlib as mpl
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{ending}" for ending in FORMATS]
-    with matplotlib.rc_context({"svg.hashsalt": "heteromics"}):
+    with mpl.rc_context({"svg.hashsalt": "heteromics"}):
         for path in paths:
             figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     return paths
