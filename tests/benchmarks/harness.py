@@ -209,7 +209,9 @@ class _Worker:
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
             self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
 
     def _read(self) -> None:
         line = self._process.stdout.readline()

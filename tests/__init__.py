@@ -1,0 +1,1 @@
+"""Tests of heteromics; a package so that `python -m tests.benchmarks` finds this one and no installed namesake."""
