@@ -1,5 +1,6 @@
 """Array kernels of the models: sparse products over relations, segments, attention inside blocks."""
 
+from heteromics.nn.bipartite import BipartiteMessages, Window, bipartite_attention, block_topk
 from heteromics.nn.relation import Relation
 from heteromics.nn.segments import (
     segment_ids,
@@ -11,7 +12,11 @@ from heteromics.nn.segments import (
 )
 
 __all__ = [
+    "BipartiteMessages",
     "Relation",
+    "Window",
+    "bipartite_attention",
+    "block_topk",
     "segment_ids",
     "segment_max",
     "segment_mean",
