@@ -175,6 +175,32 @@ def classification_scores(labels: ArrayLike, scores: ArrayLike) -> dict[str, flo
     }
 
 
+def link_recovery(is_link: ArrayLike, scores: ArrayLike) -> dict[str, float]:
+    """Score a ranking of candidate links against those known to be true.
+
+    Parameters
+    ----------
+    is_link
+        Shape (n,), 1 where the candidate is a true link, else 0.
+    scores
+        Shape (n,), larger is more likely true. Nothing is done to signs: pass ``abs(score)`` where strength counts.
+
+    Returns
+    -------
+    dict
+        ``auprc``, ``auroc``, ``prevalence`` (what a random ranking has as ``auprc``), ``lift`` (their ratio), ``n``.
+
+    Examples
+    --------
+    >>> link_recovery([1, 0, 0, 0], [3.0, 2.0, 1.0, 0.0])
+    {'auprc': 1.0, 'auroc': 1.0, 'prevalence': 0.25, 'lift': 4.0, 'n': 4}
+    """
+    truth, values = _labelled(is_link, scores, both=True)
+    area, prevalence = auprc(truth, values), float(truth.mean())
+    found = {"auprc": area, "auroc": auroc(truth, values), "prevalence": prevalence, "lift": area / prevalence}
+    return {**found, "n": truth.size}
+
+
 def _labelled(labels: ArrayLike, scores: ArrayLike, *, both: bool = False) -> tuple[NDArray[np.bool_], Float]:
     truth, values = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if truth.shape != values.shape or truth.ndim != 1 or not truth.size:
