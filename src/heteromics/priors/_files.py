@@ -34,8 +34,9 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     with path.open("rb") as raw:
         stream = gzip.GzipFile(fileobj=raw) if is_gzip(path) else raw
         try:
-            for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8"), start=1):
-                yield number, line.rstrip("\r\n")
+            with io.TextIOWrapper(stream, encoding="utf-8") as text:
+                for number, line in enumerate(text, start=1):
+                    yield number, line.rstrip("\r\n")
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise truncated(path, f"after line {number}: {error}") from error
         except UnicodeDecodeError as error:

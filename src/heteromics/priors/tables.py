@@ -25,6 +25,7 @@ OUTCOMES = {
     "alias": "joined through a symbol or an alias table",
     "case_folded": "joined once upper and lower case were taken as one",
     "symbol_missing": "the source gives no symbol; the id stands in for it",
+    "aggregated": "no line of its own; put together from its transcripts and exons",
     "duplicated": "listed more than once; the first stands",
     "two_loci": "one id at several places; the first stands",
     "ambiguous": "several targets fit; none was chosen",
