@@ -241,7 +241,7 @@ PTR = torch.tensor([[0, 3]])
         ({"k": torch.ones(3, 4)}, r"Queries \(3, 2\) and keys \(3, 4\) must be \(NR, D\) and \(NA, D\)"),
         ({"top_k": 0}, r"found 0 and 0.5"),
         ({"threshold": 1.0}, r"threshold in \[0, 1\); found 10 and 1.0"),
-        ({"v_gene": torch.ones(2, 2)}, "Values for 2 genes and 3 peaks; there are 3 queries, 3 keys"),
+        ({"v_gene": torch.ones(2, 2)}, "Values for 2 genes, 3 peaks; there are 3 queries, 3 keys"),
         ({"gene_block_ptr": torch.tensor([[0, 4]])}, "1 of 1 gene blocks leave the 3 gene rows .* first is 0 to 4"),
         ({"peak_block_ptr": torch.tensor([[2, 1]])}, "1 of 1 peak blocks .* the first is 2 to 1"),
         ({"peak_block_ptr": torch.tensor([0, 3])}, r"peak blocks have shape \(2,\)"),

@@ -48,28 +48,49 @@ def candidates(
     if len(genes) != len(peaks):
         raise GraphError(f"{len(genes):,} gene blocks and {len(peaks):,} peak blocks; they must come in pairs.")
     dtype = compute_dtype(torch.promote_types(q.dtype, k.dtype))
-    q, k = q.to(dtype), k.to(dtype)
-    best = torch.zeros(len(q), top_k, dtype=torch.int64, device=q.device)
-    logit = torch.full((len(q), top_k), -torch.inf, dtype=dtype, device=q.device)
-    reachable = torch.zeros(len(q), dtype=torch.int64, device=q.device)
-    with torch.autocast(q.device.type, enabled=False):
-        for tiles in _tiles(genes, peaks):
-            row, real_row = _rows(tiles[:, :2], q.device)
-            column, real_column = _rows(tiles[:, 2:], q.device)
-            bias = torch.where(real_column, 0.0, -torch.inf).to(dtype)[:, None]  # (B, 1, A)
-            score = torch.baddbmm(bias, _take(q, row), _take(k, column).transpose(1, 2), alpha=scale)  # (B, R, A)
-            count = real_column.sum(1, keepdim=True).expand(row.shape)
-            if window is not None:
-                distance = window.gene_position[row][:, :, None] - window.peak_position[column][:, None]
-                score.masked_fill_(distance.abs_() > window.within_bp, -torch.inf)
-                count = (score != -torch.inf).sum(2)
-            width = min(top_k, score.shape[2])
-            values, place = score.topk(width, dim=2)
-            row = row[real_row]
-            best[row, :width] = (place + column[:, :1, None])[real_row]
-            logit[row, :width] = values[real_row]
-            reachable[row] = count[real_row]
+    q, k = q.to(dtype) * scale, k.to(dtype)
+    groups = list(_tiles(genes, peaks))
+    found = [_best_of_group(q, k, tiles, top_k, window) for tiles in groups]
+    nothing = (q.new_zeros(1, top_k, dtype=torch.int64), q.new_full((1, top_k), -torch.inf), q.new_zeros(1).long())
+    position = torch.from_numpy(_positions(groups, len(q))).to(q.device)
+    best, logit, reachable = (torch.cat(parts).index_select(0, position) for parts in zip(*found, nothing, strict=True))
     return best, logit, reachable
+
+
+def _best_of_group(
+    q: Tensor, k: Tensor, tiles: np.ndarray, top_k: int, window: Window | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One padded product over tiles of like size; results as in :func:`candidates` for B * R rows, padding included."""
+    row, _ = _rows(tiles[:, :2], q.device)
+    column, real = _rows(tiles[:, 2:], q.device)
+    with torch.autocast(q.device.type, enabled=False):
+        score = torch.bmm(_take(q, row), _take(k, column).transpose(1, 2))  # (B, R, A)
+    narrowest = int((tiles[:, 3] - tiles[:, 2]).min())
+    score[:, :, narrowest:].masked_fill_(~real[:, None, narrowest:], -torch.inf)
+    if window is None:
+        reachable = real.sum(1, keepdim=True).expand(row.shape)
+    else:
+        distance = window.gene_position[row][:, :, None] - window.peak_position[column][:, None]
+        score.masked_fill_(distance.abs_() > window.within_bp, -torch.inf)
+        reachable = (score != -torch.inf).sum(2)
+    width = min(top_k, score.shape[2])
+    logit, place = score.topk(width, dim=2)
+    place += column[:, :1, None]
+    missing = (0, top_k - width)
+    best, logit = torch.nn.functional.pad(place, missing), torch.nn.functional.pad(logit, missing, value=-torch.inf)
+    return best.flatten(0, 1), logit.flatten(0, 1), reachable.flatten()
+
+
+def _positions(groups: list[np.ndarray], n_genes: int) -> np.ndarray:
+    """Tell where each gene stands among the padded rows of all groups; behind all of them when it is in none."""
+    padded = [int((tiles[:, 1] - tiles[:, 0]).max()) for tiles in groups]
+    heights = np.repeat(np.array(padded, dtype=np.int64), [len(tiles) for tiles in groups])
+    position = np.full(n_genes, heights.sum(), dtype=np.int64)
+    for tile, begin in zip(
+        np.concatenate([np.empty((0, 4), np.int64), *groups]), heights.cumsum() - heights, strict=True
+    ):
+        position[tile[0] : tile[1]] = np.arange(begin, begin + tile[1] - tile[0])
+    return position
 
 
 def _tiles(genes: np.ndarray, peaks: np.ndarray) -> Iterator[np.ndarray]:

@@ -173,14 +173,14 @@ def bipartite_attention(
     scale = _checked_scale(q, k, top_k, scale, threshold)
     if len(v_gene) != len(q) or len(v_peak) != len(k):
         raise GraphError(
-            f"Values for {len(v_gene):,} genes and {len(v_peak):,} peaks; there are {len(q):,} queries, {len(k):,} keys."
+            f"Values for {len(v_gene):,} genes, {len(v_peak):,} peaks; there are {len(q):,} queries, {len(k):,} keys."
         )
     peak, logit, reachable = candidates(q, k, gene_block_ptr, peak_block_ptr, top_k, scale, window)
     if peaks_in_pair is None:
         relation = _relation(peak, _kept(logit, threshold), len(k))
         score = relation.sddmm(q, k) * scale
         weight = segment_softmax(score, relation.indptr)
-        linked = torch.ones_like(weight, dtype=torch.bool)
+        linked: Tensor | slice = slice(None)
     else:
         if threshold is None or threshold < 0.5:
             raise GraphError(
