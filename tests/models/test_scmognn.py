@@ -207,16 +207,34 @@ def test_permuted_cells_and_features_give_permuted_predictions():
     torch.testing.assert_close(network(by_cell), want, atol=1e-5, rtol=1e-4)
 
 
-def test_statistics_that_did_not_vary_in_training_are_left_out():
-    network = CellFeatureNetwork(ScMoGNNConfig(width=8, layers=1), 5, 2, 0, pathway=False).eval()
+def test_statistics_of_an_unseen_batch_stay_within_those_of_training():
+    torch.manual_seed(0)
+    network = CellFeatureNetwork(ScMoGNNConfig(width=8, layers=1, groups=1), 5, 2, 0, pathway=False).eval()
     seen = torch.ones(6, 9)
-    seen[:3, 0] = 3.0
+    seen[:3, 0] = 3.0  # two batches that differ in one statistic
     network.start_at(torch.tensor([1.0, 2.0]), seen, None)
     assert network.statistics_scale.tolist() == [1.0] + [0.0] * 8
     _, graph = tensors()
-    other = dataclasses.replace(graph, statistics=torch.full((7, 9), 50.0) * (torch.arange(9) > 0) + 1.0)
-    same = dataclasses.replace(graph, statistics=torch.ones(7, 9))
-    torch.testing.assert_close(network(other), network(same))
+
+    def predict(first, others):
+        statistics = torch.full((7, 9), others)
+        statistics[:, 0] = first
+        return network(dataclasses.replace(graph, statistics=statistics))
+
+    torch.testing.assert_close(predict(50.0, -7.0), predict(3.0, 1.0))
+    torch.testing.assert_close(predict(-50.0, 99.0), predict(1.0, 1.0))
+    assert not torch.allclose(predict(2.0, 1.0), predict(3.0, 1.0))
+
+
+def test_raw_statistics_are_used_as_they_are():
+    torch.manual_seed(0)
+    network = CellFeatureNetwork(
+        ScMoGNNConfig(width=8, layers=1, groups=1, batch_statistics="raw"), 5, 2, 0, pathway=False
+    ).eval()
+    network.start_at(torch.zeros(2), torch.ones(6, 9), None)
+    _, graph = tensors()
+    far = dataclasses.replace(graph, statistics=graph.statistics + 5)
+    assert not torch.allclose(network(far), network(graph))
 
 
 # ---- training

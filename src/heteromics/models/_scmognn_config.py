@@ -31,8 +31,8 @@ class ScMoGNNConfig:
         For ``cell_init="svd"``; 100 [C], or one fewer than training cells or features where there are not so many.
     batch_statistics
         Nine statistics of a cell's batch, added to its start. ``"raw"`` [C]; ``"standardised"`` [R]: scaled over
-        training cells, and a statistic that does not vary there (one training batch) is left out, because its weights
-        were never trained and would carry an unseen batch anywhere; ``"none"``.
+        training cells, and those of an unseen batch moved into the range seen there, because the few batches of a
+        training set say nothing beyond it (with one training batch they say nothing at all); ``"none"``.
     pathway
         Use the feature-feature edges where the graph has them.
     pathway_share

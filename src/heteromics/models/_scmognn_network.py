@@ -119,6 +119,7 @@ class CellFeatureNetwork(nn.Module):
     """
 
     projection: Tensor
+    statistics_range: Tensor
     statistics_mean: Tensor
     statistics_scale: Tensor
 
@@ -135,6 +136,7 @@ class CellFeatureNetwork(nn.Module):
         else:
             self.cell = nn.Embedding(1, width)
         if config.batch_statistics != "none":
+            self.register_buffer("statistics_range", torch.tensor([[-torch.inf], [torch.inf]]).repeat(1, N_STATISTICS))
             self.register_buffer("statistics_mean", torch.zeros(N_STATISTICS))
             self.register_buffer("statistics_scale", torch.ones(N_STATISTICS))
             self.batch = nn.Linear(N_STATISTICS, width)
@@ -163,6 +165,7 @@ class CellFeatureNetwork(nn.Module):
         if self.config.batch_statistics == "standardised":
             mean, spread = statistics.mean(0), statistics.std(0, correction=0)
             varies = spread > 1e-6 * mean.abs().clamp(min=1.0)
+            self.statistics_range.copy_(torch.stack([statistics.amin(0), statistics.amax(0)]))
             self.statistics_mean.copy_(mean)
             self.statistics_scale.copy_(torch.where(varies, 1 / spread.clamp(min=1e-12), 0.0))
         if projection is not None:
@@ -196,6 +199,7 @@ class CellFeatureNetwork(nn.Module):
             cell = functional.leaky_relu(self.cell.weight).expand(n_cells, -1)
         if config.batch_statistics == "none":
             return cell
-        statistics = (graph.statistics - self.statistics_mean) * self.statistics_scale
+        seen = graph.statistics.clamp(*self.statistics_range)
+        statistics = (seen - self.statistics_mean) * self.statistics_scale
         batch = functional.dropout(self.batch(statistics), config.statistics_dropout, self.training)
         return cell + functional.leaky_relu(batch)
