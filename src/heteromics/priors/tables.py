@@ -34,6 +34,9 @@ OUTCOMES = {
     "unparsable": "the name does not follow the expected form",
     "filtered": "left out by a threshold or filter of the recipe",
     "out_of_reach": "nothing lies within the window",
+    "empty": "a set that lists no member",
+    "self_loop": "both ends are one and the same",
+    "conflicting": "listed again with another score; the higher stands",
 }
 """Outcomes a name can have in ``match_report`` and ``match_summary``, with their meaning."""
 
