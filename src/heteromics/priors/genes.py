@@ -218,11 +218,11 @@ def _one_place_each(genes: pd.DataFrame, source: Source, matches: list[Match]) -
     return genes[~again], matches
 
 
-def _named(gene: Mapping[str, Any]) -> str:
+def _named(gene: Mapping[Any, Any]) -> str:
     return str(gene["symbol"] or gene["raw_id"])
 
 
-def _place(gene: Mapping[str, Any]) -> str:
+def _place(gene: Mapping[Any, Any]) -> str:
     return f"{gene['chrom']}:{gene['chrom_start']}-{gene['chrom_end']}({gene['strand']})"
 
 

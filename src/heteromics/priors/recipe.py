@@ -1,0 +1,165 @@
+"""A prior recipe: one short YAML that says which tables are built from which sources with which parameters.
+
+.. code-block:: yaml
+
+    recipe: 1
+    assembly: {name: GRCh38, sizes: manifest:grch38_sizes/hg38.chrom.sizes, chrom_style: ucsc}
+    sources:
+      gtf: manifest:gencode_human_v46/gencode.v46.annotation.gtf.gz
+      peaks: "required: --set source.peaks=FILE, a BED or the .h5ad/.h5mu of your data"
+    nodes:
+      gene: {strip_version: true}
+      peak: {}
+    edges:
+      gene_peak: {within_bp: 150_000}
+
+A source is ``manifest:ITEM/FILE``, a file name (looked up in ``sources.folder`` if that is given, else beside the
+recipe), or ``required:`` with words on how to give it. ``--set source.gtf=FILE``, ``--set source.sizes=FILE`` and
+``--set source.folder=DIR`` give them from outside, relative to the working directory. Tables not named are not built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from heteromics._config import as_dict, build, override, read_yaml, unknown_key
+from heteromics._resources import recipe_path
+from heteromics.errors import RecipeError
+from heteromics.priors.assembly import Style
+from heteromics.priors.registry import BUILDERS, SECTIONS, Builder
+from heteromics.priors.sources import SIZES, Location, normalise_sets, parse_locations
+from heteromics.priors.tables import TableConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """Recipe keys of ``assembly``: its name, the file of chromosome sizes, and the style of all names in the store."""
+
+    name: str
+    sizes: str
+    chrom_style: Style = "ucsc"
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    recipe: Literal[1]
+    assembly: Assembly
+    sources: dict[str, str | None] = field(default_factory=dict)
+    nodes: dict[str, Any] = field(default_factory=dict)
+    edges: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A checked recipe.
+
+    Attributes
+    ----------
+    name
+        File name without suffix.
+    assembly, chrom_style
+        Name of the assembly, and name style of its chromosomes in the store.
+    sources
+        Where each source is, by name; ``sizes`` among them.
+    steps
+        The builders to run, in order, each with its configuration.
+    """
+
+    name: str
+    assembly: str
+    chrom_style: Style
+    sources: dict[str, Location]
+    steps: tuple[tuple[Builder, TableConfig], ...]
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Names of the sources that must be given, in the order they are read."""
+        names = [SIZES, *(name for _, config in self.steps for name in config.source_names())]
+        return tuple(dict.fromkeys(names))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the recipe with all defaults filled in; files by manifest name or file name, without folders."""
+        labels = {name: location.label for name, location in self.sources.items() if location.kind != "required"}
+        resolved: dict[str, Any] = {
+            "recipe": 1,
+            "assembly": {"name": self.assembly, "sizes": labels.pop(SIZES, ""), "chrom_style": self.chrom_style},
+            "sources": labels,
+        }
+        for section in SECTIONS:
+            resolved[section] = {
+                builder.name: as_dict(config) for builder, config in self.steps if builder.section == section
+            }
+        return resolved
+
+    def as_yaml(self) -> str:
+        """Return :meth:`as_dict` as YAML."""
+        return yaml.safe_dump(self.as_dict(), sort_keys=False, allow_unicode=True)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the resolved recipe as canonical JSON; where the files lie does not change it."""
+        canonical = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def load_recipe(recipe: str | Path, sets: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by its shipped name (``demo``) or path, with ``key=value`` assignments applied.
+
+    Raises
+    ------
+    RecipeError
+        For an unknown key (the nearest is offered), an impossible value, or a table whose node tables are not built.
+
+    Examples
+    --------
+    >>> recipe = load_recipe("mouse_grcm38", ["edges.gene_peak.within_bp=50_000"])
+    >>> recipe.assembly, recipe.needed[:2]
+    ('GRCm38', ('sizes', 'gtf'))
+    """
+    path = recipe_path("priors", recipe)
+    document = build(_Document, override(read_yaml(path), normalise_sets(sets)), path.name)
+    given = {SIZES: document.assembly.sizes, **document.sources}
+    if SIZES in document.sources:
+        raise RecipeError(
+            f"{path.name}.sources: chromosome sizes stand below assembly. Fix: `assembly: {{sizes: ...}}`."
+        )
+    return Recipe(
+        name=path.stem,
+        assembly=document.assembly.name,
+        chrom_style=document.assembly.chrom_style,
+        sources=parse_locations(given, path.parent.absolute(), path.name),
+        steps=_steps(document, path.name),
+    )
+
+
+def _steps(document: _Document, where: str) -> tuple[tuple[Builder, TableConfig], ...]:
+    steps, made = [], {"chromosome"}
+    for section in SECTIONS:
+        known = [builder.name for builder in BUILDERS if builder.section == section]
+        for name in getattr(document, section):
+            if name not in known:
+                raise unknown_key(name, known, f"{where}.{section}")
+    for builder in BUILDERS:
+        section = getattr(document, builder.section)
+        if builder.name not in section:
+            continue
+        absent = [table for table in builder.needs if table not in made]
+        if absent:
+            raise RecipeError(
+                f"{where}.{builder.key} needs table {', '.join(absent)}, which the recipe does not build. "
+                f"Fix: add `nodes: {{{absent[0]}: {{}}}}`."
+            )
+        config: TableConfig = build(builder.config, section[builder.name] or {}, f"{where}.{builder.key}")
+        steps.append((builder, config))
+        made.update(builder.makes)
+    if not steps:
+        raise RecipeError(f"{where} names no table. Fix: add for example `nodes: {{gene: {{}}}}`.")
+    return tuple(steps)

@@ -1,0 +1,70 @@
+"""The builders that can make prior tables: one line each, in the order they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from heteromics.priors.genes import GeneConfig, build_genes
+from heteromics.priors.interactions import InteractionConfig, build_interactions
+from heteromics.priors.links import GenePeakConfig, build_gene_peak
+from heteromics.priors.pathways import PathwayConfig, build_pathways
+from heteromics.priors.peaks import PeakConfig, build_peaks
+from heteromics.priors.sequence import SequenceConfig, build_peak_sequence
+from heteromics.priors.tables import BuildContext, Built
+
+SECTIONS = ("nodes", "edges", "attributes")
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """One builder: where its keys stand in a recipe, and what it needs and makes.
+
+    Attributes
+    ----------
+    section, name
+        ``nodes``, ``edges`` or ``attributes``, and the key below it.
+    config
+        Frozen dataclass of its recipe keys.
+    run
+        ``(context, config) -> Built``.
+    needs, makes
+        Tables that must be there before, and tables it can make.
+    """
+
+    section: str
+    name: str
+    config: type
+    run: Callable[[BuildContext, Any], Built]
+    needs: tuple[str, ...]
+    makes: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Where it stands in a recipe, ``nodes.gene``."""
+        return f"{self.section}.{self.name}"
+
+
+BUILDERS: tuple[Builder, ...] = (
+    Builder("nodes", "gene", GeneConfig, build_genes, (), ("gene", "gene_attribute")),
+    Builder("nodes", "peak", PeakConfig, build_peaks, (), ("peak",)),
+    Builder("edges", "gene_peak", GenePeakConfig, build_gene_peak, ("gene", "peak"), ("gene_peak",)),
+    Builder("edges", "pathways", PathwayConfig, build_pathways, ("gene",), ("pathway", "gene_pathway", "gene_gene")),
+    Builder(
+        "edges",
+        "interactions",
+        InteractionConfig,
+        build_interactions,
+        ("gene",),
+        ("protein", "protein_protein", "gene_protein", "gene_gene"),
+    ),
+    Builder(
+        "attributes",
+        "sequence",
+        SequenceConfig,
+        build_peak_sequence,
+        ("peak",),
+        ("peak_attribute", "promoter_attribute"),
+    ),
+)

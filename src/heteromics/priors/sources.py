@@ -1,0 +1,212 @@
+"""Where the files of a recipe come from: the manifest, a path, or nowhere yet; never an address."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from heteromics._config import unknown_key
+from heteromics.errors import RecipeError, UnreadableFile
+from heteromics.priors.tables import KNOWN_SOURCES, Source
+
+FOLDER = "folder"
+SIZES = "sizes"
+_WHAT = {**KNOWN_SOURCES, SIZES: "chromosome sizes, two columns", FOLDER: "folder that file names are looked up in"}
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """What a recipe says about one source.
+
+    ``kind`` tells how to read ``text``: ``manifest`` (ITEM/FILE), ``path``, or ``required`` (how the user gives it).
+    """
+
+    name: str
+    kind: Literal["manifest", "path", "required"]
+    text: str
+
+    @property
+    def label(self) -> str:
+        """What provenance and the recipe hash show: the manifest's name, or the file name without its folder."""
+        return f"manifest:{self.text}" if self.kind == "manifest" else Path(self.text).name
+
+    def problem(self) -> str:
+        """Say in one line why the file cannot be had, or nothing; the manifest is not asked."""
+        if self.kind == "required":
+            return f"source {self.name} ({_WHAT[self.name]}) is not given yet: {self.text}"
+        if self.kind == "path" and not Path(self.text).is_file():
+            return f"source {self.name}: no file {self.text}. Fix: --set source.{self.name}=FILE"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class AtHand:
+    """Whether a source is at hand, for a plan: ``where`` is file, mirror, cache, to fetch or missing.
+
+    ``path`` is given for plain files; ``bytes`` also for files of the manifest; ``fix`` says how to get it.
+    """
+
+    name: str
+    label: str
+    where: str
+    path: Path | None
+    bytes: int | None
+    fix: str = ""
+
+
+def parse_locations(given: Mapping[str, str | None], beside: Path, where: str) -> dict[str, Location]:
+    """Read the ``sources`` of a recipe.
+
+    File names are looked up in ``folder`` when that is given, else beside the recipe. Sources that are null are left
+    out.
+
+    Raises
+    ------
+    RecipeError
+        For a source nobody knows; the nearest is offered.
+    """
+    for name in given:
+        if name not in _WHAT:
+            raise unknown_key(name, _WHAT, f"{where}.sources")
+    folder = given.get(FOLDER)
+    return {
+        name: _location(name, text, folder, beside)
+        for name, text in given.items()
+        if text is not None and name != FOLDER
+    }
+
+
+def _location(name: str, text: str, folder: str | None, beside: Path) -> Location:
+    kind, sign, rest = text.partition(":")
+    if sign and kind == "manifest":
+        return Location(name, "manifest", rest)
+    if sign and kind == "required":
+        return Location(name, "required", rest.strip())
+    path = Path(text).expanduser()
+    if path.is_absolute():
+        return Location(name, "path", str(path))
+    if folder is not None and folder.startswith("required:"):
+        return Location(name, "required", folder.removeprefix("required:").strip())
+    return Location(name, "path", str((beside / Path(folder or "").expanduser() / path).absolute()))
+
+
+def normalise_sets(sets: Sequence[str]) -> list[str]:
+    """Spell ``--set source.x=FILE`` as the recipe does: ``sources.x``, ``assembly.sizes``, paths made absolute.
+
+    Paths given here are relative to the working directory.
+
+    Examples
+    --------
+    >>> normalise_sets(["edges.gene_peak.within_bp=5000", "source.gtf=manifest:a/b.gtf"])
+    ['edges.gene_peak.within_bp=5000', 'sources.gtf="manifest:a/b.gtf"']
+    """
+    result = []
+    for assignment in sets:
+        key, sign, value = assignment.partition("=")
+        group, dot, name = key.partition(".")
+        is_source = bool(dot) and group in {"source", "sources"}
+        if not sign or not (is_source or key == "assembly.sizes"):
+            result.append(assignment)
+            continue
+        key = "assembly.sizes" if name == SIZES else f"sources.{name}"
+        if value in {"null", "~", ""}:
+            result.append(f"{key}=null")
+            continue
+        if not value.startswith(("manifest:", "required:")):
+            value = str(Path(value).expanduser().absolute())
+        result.append(f"{key}={json.dumps(value)}")
+    return result
+
+
+class Sources:
+    """The files of one recipe, resolved when they are asked for; each is checksummed once."""
+
+    def __init__(
+        self, locations: Mapping[str, Location], *, mirror: str | Path | None = None, progress: bool = True
+    ) -> None:
+        self.locations = dict(locations)
+        self._mirror, self._progress = mirror, progress
+        self._resolved: dict[str, Source] = {}
+
+    def __call__(self, name: str) -> Source:
+        """Return the file of a source, fetched when it is in the manifest and not at hand."""
+        if name not in self._resolved:
+            self._resolved[name] = self._resolve(self.require(name))
+        return self._resolved[name]
+
+    def require(self, name: str) -> Location:
+        """Return where a source is; a :class:`RecipeError` says how to give it where it is not given."""
+        if name not in self.locations:
+            raise RecipeError(f"source {name} ({_WHAT[name]}) is not given. Fix: --set source.{name}=FILE")
+        location = self.locations[name]
+        problem = location.problem()
+        if problem:
+            raise RecipeError(problem)
+        return location
+
+    def check(self, names: Sequence[str]) -> None:
+        """Stop with all sources that cannot be had, at once and before any work.
+
+        Raises
+        ------
+        RecipeError
+            Naming each, what it is and how to give it.
+        """
+        problems = []
+        for name in names:
+            try:
+                self.require(name)
+            except RecipeError as error:
+                problems.append(str(error))
+        if problems:
+            lines = "\n".join(f"  {line}" for line in dict.fromkeys(problems))
+            raise RecipeError(f"{len(problems)} of {len(names)} sources cannot be had:\n{lines}")
+
+    def at_hand(self, name: str) -> AtHand:
+        """Say where a source lies now; nothing is fetched or read."""
+        location = self.locations.get(name)
+        if location is None:
+            return AtHand(name, "", "missing", None, None, f"--set source.{name}=FILE")
+        problem = location.problem()
+        if problem:
+            return AtHand(name, location.label if location.kind == "path" else "", "missing", None, None, problem)
+        if location.kind == "path":
+            path = Path(location.text)
+            return AtHand(name, location.label, "file", path, path.stat().st_size)
+        return self._in_manifest(location)
+
+    def _in_manifest(self, location: Location) -> AtHand:
+        from heteromics.data.fetch import whereabouts
+        from heteromics.data.manifest import load_manifest
+
+        item_name, _, file_name = location.text.partition("/")
+        item = load_manifest()[item_name]
+        file = item[file_name]
+        where = whereabouts(dataclasses.replace(item, files=(file,)), mirror=self._mirror)
+        fix = f"heteromics data fetch {item_name}" if where == "to fetch" else ""
+        return AtHand(location.name, location.label, where, None, file.bytes, fix)
+
+    def _resolve(self, location: Location) -> Source:
+        if location.kind == "path":
+            path = Path(location.text)
+            return Source(path, checksum(path), "", "", location.label)
+        from heteromics.data.fetch import locate
+        from heteromics.data.manifest import load_manifest
+
+        path = locate(location.text, mirror=self._mirror, progress=self._progress)
+        item = load_manifest()[location.text.partition("/")[0]]
+        return Source(path, checksum(path), item.version, item.licence, location.label)
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal text."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UnreadableFile(f"{path} cannot be read: {error}") from error
