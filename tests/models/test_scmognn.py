@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -316,6 +317,28 @@ def test_sparse_and_dense_targets_are_alike(data, graph, model):
     thin.X = sparse.csr_matrix(thin.X)
     again = ScMoGNN(graph, config=SMALL).fit(thin, seed=1, device="cpu", progress=False)
     assert again.predict().equals(model.predict())
+
+
+def test_members_are_averaged_and_kept_on_disk(data, graph, tmp_path):
+    _, target, labelled = data
+    options = {"max_epochs": 8, "device": "cpu", "progress": False}
+    both = ScMoGNN(graph, config=dataclasses.replace(SMALL, members=2))
+    both.fit(target[labelled], seed=4, folder=tmp_path / "run", **options)
+    alone = [
+        ScMoGNN(graph, config=SMALL).fit(target[labelled], list(both.validation_cells), seed=seed, **options)
+        for seed in (4, 5)
+    ]
+    np.testing.assert_allclose(both.predict(), (alone[0].predict() + alone[1].predict()) / 2, rtol=1e-5, atol=1e-6)
+    assert both.embed().shape == (400, 32)
+    assert {entry["member"] for entry in both.history} == {0.0, 1.0}
+    both.save(tmp_path / "model")
+    assert ScMoGNN.load(tmp_path / "model", graph).predict().equals(both.predict())
+    again = ScMoGNN(graph, config=both.config)
+    again.fit(target[labelled], seed=4, folder=tmp_path / "run", resume=True, **{**options, "max_epochs": 12})
+    assert len(again.history) == 24
+    shutil.rmtree(tmp_path / "run" / "member_1")  # stopped before the second one had begun
+    again.fit(target[labelled], seed=4, folder=tmp_path / "run", resume=True, **{**options, "max_epochs": 14})
+    assert len(again.history) == 28
 
 
 def test_resume_goes_on_from_the_checkpoint(data, graph, tmp_path):

@@ -41,6 +41,8 @@ class ScMoGNNConfig:
         What each later layer's input is concatenated with: ``"initial"`` states [P], ``"previous"`` [C], ``"none"``.
     readout
         Softmax-weighted sum of the layers' cell states (Eq 2.13 [P]) or their concatenation [C default].
+    members
+        Networks trained from different seeds whose predictions are averaged: 1, or 4 for the competition entry [C].
     non_negative
         Clip validation and test predictions at zero [C]; for targets that cannot be negative.
     learning_rate, weight_decay
@@ -66,6 +68,7 @@ class ScMoGNNConfig:
     pathway_share: float | None = 0.5
     residual: Literal["initial", "previous", "none"] = "initial"
     readout: Literal["weighted_sum", "concat"] = "weighted_sum"
+    members: int = 1
     non_negative: bool = True
     learning_rate: float = 1e-2
     weight_decay: float = 1e-5
@@ -77,7 +80,9 @@ class ScMoGNNConfig:
     patience: int = 80
 
     def __post_init__(self) -> None:
-        problems = [f"{name}={getattr(self, name)}" for name in ("width", "layers") if getattr(self, name) < 1]
+        problems = [
+            f"{name}={getattr(self, name)}" for name in ("width", "layers", "members") if getattr(self, name) < 1
+        ]
         if self.groups and self.width % self.groups:
             problems.append(f"width={self.width} is not a multiple of groups={self.groups}")
         shares = ("dropout", "edge_dropout", "statistics_dropout")

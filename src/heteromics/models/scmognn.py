@@ -25,7 +25,7 @@ from heteromics.errors import DataError, ModelError, some
 from heteromics.models._io import SavedModel, check_features, load_model, save_model
 from heteromics.models._scmognn_config import ScMoGNNConfig
 from heteromics.models._scmognn_network import CellFeatureNetwork, CellFeatureTensors
-from heteromics.models._training import fit_module, pick_device, seeded
+from heteromics.models._training import LAST_CHECKPOINT, fit_module, pick_device, seeded
 from heteromics.nn.relation import Relation
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class ScMoGNN:
     features : dict of str to tuple of str
         Names by role: ``"feature"`` (inputs) and, once fitted, ``"target"``.
     history : list of dict
-        Per epoch ``epoch``, ``train_loss`` and ``validation_loss`` (mean squared errors).
+        Per epoch ``member``, ``epoch``, ``train_loss`` and ``validation_loss`` (mean squared errors).
     validation_cells : tuple of str
         Cells that decided when to stop.
 
@@ -85,7 +85,7 @@ class ScMoGNN:
             raise ModelError(f"ScMoGNN: found task {task!r}, expected 'prediction'.")
         self.graph, self.task, self.config = graph, task, config or ScMoGNNConfig()
         self.history, self.validation_cells = [], ()
-        self._network: CellFeatureNetwork | None = None
+        self._networks: list[CellFeatureNetwork] = []
         self._pathway: Relation | None = None
         self.features = {}
         if graph is not None:
@@ -146,23 +146,28 @@ class ScMoGNN:
         projection = None
         if self.config.cell_init == "svd":
             projection = _projection(inputs.expression, rows[fitted], self.config.svd_components, seed)
-        with seeded(seed):
-            self._network = self._build(0 if projection is None else projection.shape[1])
-        self._network.start_at(values[fitted].mean(0), inputs.statistics[rows[fitted]], projection)
-        self.history = fit_module(
-            _ScMoGNN(self._network, inputs, self.config),
-            [(rows[fitted], values[fitted])],
-            [(rows[~fitted], values[~fitted])],
-            max_epochs=max_epochs or self.config.max_epochs,
-            min_epochs=min(self.config.min_epochs, max_epochs or self.config.max_epochs),
-            patience=self.config.patience,
-            seed=seed,
-            device=device,
-            folder=folder,
-            resume=resume,
-            progress=progress,
-        )
-        self._network.cpu().eval()
+        self._networks, self.history = [], []
+        for member in range(self.config.members):
+            place = folder if folder is None or self.config.members == 1 else Path(folder) / f"member_{member}"
+            begun = member == 0 or (place is not None and (Path(place) / LAST_CHECKPOINT).is_file())
+            with seeded(seed + member):
+                network = self._build(0 if projection is None else projection.shape[1])
+            network.start_at(values[fitted].mean(0), inputs.statistics[rows[fitted]], projection)
+            history = fit_module(
+                _ScMoGNN(network, inputs, self.config),
+                [(rows[fitted], values[fitted])],
+                [(rows[~fitted], values[~fitted])],
+                max_epochs=max_epochs or self.config.max_epochs,
+                min_epochs=min(self.config.min_epochs, max_epochs or self.config.max_epochs),
+                patience=self.config.patience,
+                seed=seed + member,
+                device=device,
+                folder=place,
+                resume=resume and begun,
+                progress=progress,
+            )
+            self._networks.append(network.cpu().eval())
+            self.history += [{"member": float(member), **entry} for entry in history]
         return self
 
     def predict(
@@ -192,8 +197,7 @@ class ScMoGNN:
         ModelError
             Before ``fit``, or when a loaded model is given no graph.
         """
-        table = self._run(graph, cells, device, embed=False)
-        return table.clip(lower=0.0) if self.config.non_negative else table
+        return self._run(graph, cells, device, embed=False)
 
     def embed(
         self, graph: HeteroGraph | None = None, cells: Sequence[str] | None = None, *, device: str = "auto"
@@ -203,14 +207,18 @@ class ScMoGNN:
         Returns
         -------
         DataFrame
-            cells x width, or cells x (layers * width) for ``readout="concat"``, float32.
+            cells x width, or cells x (layers * width) for ``readout="concat"``, float32; of several members, side
+            by side.
         """
         return self._run(graph, cells, device, embed=True)
 
     def save(self, folder: Path | str) -> Path:
         """Write the fitted model to ``folder`` (safetensors and JSON): weights, names and history, no data."""
-        network = self._fitted()
-        weights = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+        weights = {
+            f"member_{member}.{name}": tensor
+            for member, network in enumerate(self._fitted())
+            for name, tensor in network.state_dict().items()
+        }
         if self._pathway is not None:
             weights |= {f"pathway.{name}": getattr(self._pathway, name) for name in ("indptr", "indices", "weight")}
         extra = {"task": self.task, "history": self.history, "validation_cells": list(self.validation_cells)}
@@ -235,10 +243,12 @@ class ScMoGNN:
             stored = {name: saved.weights[f"pathway.{name}"] for name in ("indptr", "indices", "weight")}
             size = len(saved.features["feature"])
             model._pathway = Relation.from_csr(stored["indptr"], stored["indices"], (size, size), stored["weight"])
-        own = {k.removeprefix("network."): v for k, v in saved.weights.items() if k.startswith("network.")}
-        model._network = model._build(own["projection"].shape[1] if "projection" in own else 0)
-        model._network.load_state_dict(own)
-        model._network.eval()
+        for member in range(model.config.members):
+            prefix = f"member_{member}."
+            own = {k.removeprefix(prefix): v for k, v in saved.weights.items() if k.startswith(prefix)}
+            network = model._build(own["projection"].shape[1] if "projection" in own else 0)
+            network.load_state_dict(own)
+            model._networks.append(network.eval())
         if graph is not None:
             model.graph = model._graph_or_own(graph)
         return model
@@ -246,16 +256,22 @@ class ScMoGNN:
     def _run(self, graph: HeteroGraph | None, cells: Sequence[str] | None, device: str, *, embed: bool) -> DataFrame:
         import pandas as pd
 
-        network, graph = self._fitted(), self._graph_or_own(graph)
+        networks, graph = self._fitted(), self._graph_or_own(graph)
         rows = slice(None) if cells is None else graph.index("cell", cells)
         place = pick_device(device)
         inputs = self._tensors(graph).to(place)
-        network.to(place)
-        with torch.no_grad():
-            values = (network.embed(inputs) if embed else network(inputs)).cpu().numpy()
-        network.cpu()
+        found = []
+        for network in networks:
+            network.to(place)
+            with torch.no_grad():
+                found.append((network.embed(inputs) if embed else self._clip(network(inputs))).cpu())
+            network.cpu()
+        values = (torch.cat(found, dim=1) if embed else torch.stack(found).mean(0)).numpy()
         columns = [f"state_{i}" for i in range(values.shape[1])] if embed else list(self.features["target"])
         return pd.DataFrame(values[rows], index=graph.names["cell"][rows], columns=columns)
+
+    def _clip(self, predicted: Tensor) -> Tensor:
+        return predicted.clamp(min=0) if self.config.non_negative else predicted
 
     def _build(self, n_components: int) -> CellFeatureNetwork:
         counts = (len(self.features["feature"]), len(self.features["target"]), n_components)
@@ -265,10 +281,10 @@ class ScMoGNN:
         expression = Relation.from_graph(graph, EXPRESSED_BY)
         return CellFeatureTensors(expression, graph.ndata("cell")["statistics"], self._pathway)
 
-    def _fitted(self) -> CellFeatureNetwork:
-        if self._network is None:
+    def _fitted(self) -> list[CellFeatureNetwork]:
+        if not self._networks:
             raise ModelError("ScMoGNN: the model is not fitted. Fix: call fit, or ScMoGNN.load.")
-        return self._network
+        return self._networks
 
     def _graph_or_own(self, graph: HeteroGraph | None) -> HeteroGraph:
         graph = self.graph if graph is None else graph
