@@ -1,0 +1,141 @@
+"""Split cells into training, validation and test: seeded, by cell, by whole groups, or evenly within labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heteromics.errors import DataError, DuplicateNames, some
+
+TRAIN, VALIDATION, TEST = np.int8(0), np.int8(1), np.int8(2)
+
+Codes = NDArray[np.int8]
+
+
+def split_cells(
+    cells: int | Sequence[str] | NDArray[Any],
+    *,
+    shares: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    seed: int,
+    groups: Sequence[object] | NDArray[Any] | None = None,
+    labels: Sequence[object] | NDArray[Any] | None = None,
+) -> Codes:
+    """Give each cell to training, validation or test, once.
+
+    Parameters
+    ----------
+    cells
+        How many cells, or their unique names. With names the split does not depend on the order of the cells.
+    shares
+        Share of training, validation and test, >= 0, with sum 1.
+    seed
+        The same seed gives the same split.
+    groups
+        Group of each cell (batch, donor), length N: whole groups are held out, so that no group is in two parts.
+        Shares are met as closely as whole groups allow, and each part with a share gets at least one group.
+    labels
+        Label of each cell, length N: every label is split alike, each part within one cell of its share.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``TRAIN`` 0, ``VALIDATION`` 1 or ``TEST`` 2 per cell, shape (N,), int8.
+
+    Raises
+    ------
+    DataError
+        For shares that are no shares, lengths that differ, names that repeat, or fewer groups than parts.
+
+    Examples
+    --------
+    >>> codes = split_cells(10, shares=(0.6, 0.2, 0.2), seed=0)
+    >>> [int((codes == part).sum()) for part in (TRAIN, VALIDATION, TEST)]
+    [6, 2, 2]
+    """
+    share = _checked_shares(shares)
+    order = _canonical_order(cells)
+    if groups is not None and labels is not None:
+        raise DataError("found both groups and labels, expected one: whole groups cannot be split evenly by label.")
+    rng = np.random.default_rng(seed)
+    codes = np.empty(order.size, np.int8)
+    if groups is not None:
+        codes[order] = _by_group(_factor(groups, order, "groups"), share, rng)
+    elif labels is not None:
+        codes[order] = _by_label(_factor(labels, order, "labels"), share, rng)
+    else:
+        codes[order] = _shuffled(_sizes(order.size, share), rng)
+    return codes
+
+
+def _checked_shares(shares: tuple[float, float, float]) -> NDArray[np.float64]:
+    share = np.asarray(shares, np.float64)
+    if share.shape != (3,) or not np.isfinite(share).all() or (share < 0).any() or not np.isclose(share.sum(), 1):
+        raise DataError(f"found shares {tuple(shares)}, expected three numbers >= 0 with sum 1, as (0.7, 0.15, 0.15).")
+    return share
+
+
+def _canonical_order(cells: int | Sequence[str] | NDArray[Any]) -> NDArray[np.intp]:
+    """Positions of the cells in the order of their names, so that the order they came in does not matter."""
+    if isinstance(cells, int | np.integer):
+        return np.arange(int(cells))
+    names = np.asarray(cells, dtype=str)
+    order = np.argsort(names, kind="stable")
+    repeated = np.unique(names[order][1:][names[order][1:] == names[order][:-1]])
+    if repeated.size:
+        raise DuplicateNames(
+            f"cells to split: {repeated.size} names are used more than once: {some(repeated)}.\n"
+            "  Fix: make the names unique, or give the number of cells."
+        )
+    return order
+
+
+def _factor(values: Sequence[object] | NDArray[Any], order: NDArray[np.intp], what: str) -> NDArray[np.intp]:
+    """Code of each cell's value, in canonical order; codes follow the sorted values."""
+    text = np.asarray(values, dtype=str)
+    if text.shape != order.shape:
+        raise DataError(f"found {text.size} {what} for {order.size} cells, expected one per cell.")
+    return np.unique(text[order], return_inverse=True)[1]
+
+
+def _sizes(n: int, share: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Whole sizes with sum n by largest remainder; each is within one of n * share."""
+    exact = n * share
+    sizes = np.floor(exact + 1e-9).astype(np.int64)
+    by_remainder = np.argsort(sizes - exact, kind="stable")
+    sizes[by_remainder[: n - sizes.sum()]] += 1
+    return sizes
+
+
+def _shuffled(sizes: NDArray[np.int64], rng: np.random.Generator) -> Codes:
+    return rng.permutation(np.repeat(np.arange(3, dtype=np.int8), sizes))
+
+
+def _by_label(label: NDArray[np.intp], share: NDArray[np.float64], rng: np.random.Generator) -> Codes:
+    codes = np.empty(label.size, np.int8)
+    for members in np.split(np.argsort(label, kind="stable"), np.cumsum(np.bincount(label))[:-1]):
+        codes[members] = _shuffled(_sizes(members.size, share), rng)
+    return codes
+
+
+def _by_group(group: NDArray[np.intp], share: NDArray[np.float64], rng: np.random.Generator) -> Codes:
+    """Largest group first (equal ones in random order) to the part that lacks most, keeping one for each empty part."""
+    size = np.bincount(group)
+    wanted = share > 0
+    if size.size < wanted.sum():
+        raise DataError(
+            f"found {size.size} groups for {wanted.sum()} parts with a share, expected at least one group for each.\n"
+            "  Fix: set the share of a part to 0, or split by cell."
+        )
+    shuffled = rng.permutation(size.size)
+    part = np.empty(size.size, np.int8)
+    lacking, empty = share * group.size, wanted.copy()
+    queue = shuffled[np.argsort(-size[shuffled], kind="stable")]
+    for done, this in enumerate(queue):
+        open_parts = empty if queue.size - done <= empty.sum() else wanted
+        best = int(np.argmax(np.where(open_parts, lacking, -np.inf)))
+        part[this], empty[best] = best, False
+        lacking[best] -= size[this]
+    return part[group]
