@@ -77,7 +77,7 @@ class SyntheticMultiome:
         return draw_chromosome(code, self.genome, self.sites, list(self.motifs.values()), rng).tobytes().decode()
 
     def write(self, folder: Path | str) -> Path:
-        """Write data, genome, priors and truth as the files that real data would come in; see :func:`.write.write`.
+        """Write data, genome, priors and truth as the files that real data would come in: see ``heteromics.data.synthetic.write``.
 
         Raises
         ------
