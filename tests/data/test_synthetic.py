@@ -342,6 +342,11 @@ def test_seed_decides_every_bit():
     assert one.sequence("chr1") != other.sequence("chr1")
 
 
+def test_negative_seed():
+    with pytest.raises(RecipeError, match="found seed -1, expected a whole number of at least 0"):
+        simulate(seed=-1)
+
+
 def test_number_of_cells_leaves_genome_and_truth_alone():
     few, many = (simulate(SyntheticConfig(**SMALL | {"n_cells": n}), seed=4) for n in (120, 180))
     assert few.truth.equals(many.truth)

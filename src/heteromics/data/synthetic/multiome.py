@@ -17,7 +17,7 @@ from heteromics.data.synthetic.config import SyntheticConfig
 from heteromics.data.synthetic.genome import Float, Genome, Int, lay_out
 from heteromics.data.synthetic.regulation import Regulation, openings, plant
 from heteromics.data.synthetic.sequence import MotifSites, draw_chromosome, draw_motifs, place_sites
-from heteromics.errors import DataError, some
+from heteromics.errors import DataError, RecipeError, some
 
 _STREAMS = ("genome", "regulation", "motifs", "opening", "cells", "counts", "sequence", "networks")
 
@@ -77,7 +77,9 @@ class SyntheticMultiome:
         return draw_chromosome(code, self.genome, self.sites, list(self.motifs.values()), rng).tobytes().decode()
 
     def write(self, folder: Path | str) -> Path:
-        """Write data, genome, priors and truth as the files that real data would come in: see ``heteromics.data.synthetic.write``.
+        """Write data, genome, priors and truth, each in the format that real data would come in.
+
+        ``heteromics.data.synthetic.write`` lists the files. A synthetic multiome that is there already is replaced.
 
         Raises
         ------
@@ -108,7 +110,7 @@ def simulate(config: SyntheticConfig | None = None, seed: int = 0) -> SyntheticM
     Raises
     ------
     RecipeError
-        When too few genes have a peak within reach, or (from the config) the sizes do not fit.
+        For a negative seed, when too few genes have a peak within reach, or (from the config) when sizes do not fit.
 
     Examples
     --------
@@ -121,6 +123,8 @@ def simulate(config: SyntheticConfig | None = None, seed: int = 0) -> SyntheticM
     >>> int((made.truth["distance"] > small.window_bp).sum())
     0
     """
+    if seed < 0:
+        raise RecipeError(f"simulate: found seed {seed}, expected a whole number of at least 0.")
     config = config or SyntheticConfig()
     rng = {name: np.random.default_rng(_stream(name, seed)) for name in _STREAMS}
     genome = lay_out(config, rng["genome"])
