@@ -312,6 +312,12 @@ def test_from_graph_reads_both_compressed_forms(weighted):
     )
 
 
+def test_from_graph_shares_weights_that_stand_in_order():
+    weight = torch.randn(3)
+    graph, etype = fake_graph((np.array([0, 0, 1]), np.array([1, 0, 1])), (2, 2), weight=weight)
+    assert Relation.from_graph(graph, etype).weight.data_ptr() == weight.data_ptr()
+
+
 def test_from_graph_names_what_is_missing():
     graph, etype = fake_graph((np.array([0]), np.array([1])), (2, 2), weight=np.ones(1))
     with pytest.raises(GraphError, match=r"no edge type .*'opens'.*\. It has: \('cell', 'expresses', 'feature'\)"):

@@ -141,7 +141,8 @@ class Relation:
         sides, edges = [], []
         for by, size in (("dst", shape), ("src", shape[::-1])):
             indptr, indices, eids = graph.adjacency(etype, by=by)
-            values = None if weight is None else data[weight][eids]
+            in_order = torch.equal(eids, torch.arange(len(eids), dtype=eids.dtype, device=eids.device))
+            values = None if weight is None else data[weight] if in_order else data[weight][eids]
             sides.append(checked_side(indptr, indices, size, values))
             edges.append(eids)
         sides[1].order = inverse(edges[0])[edges[1]]

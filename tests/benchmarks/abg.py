@@ -1,0 +1,145 @@
+"""Bipartite attention layer of Bi2Former, forward and backward, against the same layer with dense masks.
+
+Both sides compute the layer as published (projections, chromosome mask, sigmoid, threshold, top-k, softmax over
+sigmoids, messages both ways) and its gradients. The peer multiplies by a genes x peaks mask, one pair at a time, as the
+public code does; ours takes eight pairs at a time. Logits have unit variance, so that sigmoids do not tie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from heteromics.nn import bipartite_attention
+from tests.benchmarks.harness import Answer, Benchmark, Side
+
+TOP_K, THRESHOLD = 10, 0.5
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Pairs of equal size; ``*_ptr`` (pairs, chromosomes, 2) are rows within a pair."""
+
+    gene: Tensor  # (pairs, R, D)
+    peak: Tensor  # (pairs, A, D)
+    gene_ptr: Tensor
+    peak_ptr: Tensor
+    weights: tuple[Tensor, ...]  # of queries, keys, gene values, peak values, each (D, D)
+    gradients: tuple[Tensor, Tensor]  # of the messages to genes (R, D) and to peaks (A, D), the same for every pair
+    batch: int
+
+
+def random_pairs(pairs: int, genes: int, peaks: int, chromosomes: int, width: int, batch: int) -> Inputs:
+    rng = np.random.default_rng(0)
+    share = np.linspace(
+        5, 1, chromosomes
+    )  # the largest human chromosome has about five times the genes of the smallest
+
+    def normal(*shape: int) -> Tensor:
+        return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+
+    def bounds(count: int) -> Tensor:
+        sizes = rng.multinomial(count, share / share.sum(), size=pairs)
+        stop = sizes.cumsum(1)
+        return torch.from_numpy(np.stack([stop - sizes, stop], 2))
+
+    return Inputs(
+        gene=normal(pairs, genes, width),
+        peak=normal(pairs, peaks, width),
+        gene_ptr=bounds(genes),
+        peak_ptr=bounds(peaks),
+        weights=tuple((normal(width, width) / width**power).requires_grad_() for power in (0.75, 0.75, 0.5, 0.5)),
+        gradients=(normal(genes, width), normal(peaks, width)),
+        batch=batch,
+    )
+
+
+def sparse_layer(inputs: Inputs, first: int) -> tuple[Tensor, Tensor]:
+    gene, peak = (nodes[first : first + inputs.batch].flatten(0, 1) for nodes in (inputs.gene, inputs.peak))
+    count, genes, peaks = len(inputs.gene[first : first + inputs.batch]), inputs.gene.shape[1], inputs.peak.shape[1]
+    pair = torch.arange(count)[:, None, None]
+    gene_ptr = (inputs.gene_ptr[first : first + count] + pair * genes).flatten(0, 1)
+    peak_ptr = (inputs.peak_ptr[first : first + count] + pair * peaks).flatten(0, 1)
+    query, key, gene_value, peak_value = inputs.weights
+    sent = bipartite_attention(
+        gene @ query,
+        peak @ key,
+        gene @ gene_value,
+        peak @ peak_value,
+        gene_ptr,
+        peak_ptr,
+        top_k=TOP_K,
+        threshold=THRESHOLD,
+        scale=1.0,
+        peaks_in_pair=torch.full((len(gene),), peaks),
+    )
+    return sent.gene, sent.peak
+
+
+def dense_layer(inputs: Inputs, first: int) -> tuple[Tensor, Tensor]:
+    gene, peak = inputs.gene[first], inputs.peak[first]
+    chrom = [
+        torch.repeat_interleave(torch.arange(len(ptr[first])), ptr[first].diff(dim=1)[:, 0])
+        for ptr in (inputs.gene_ptr, inputs.peak_ptr)
+    ]
+    query, key, gene_value, peak_value = inputs.weights
+    mask = (chrom[0][:, None] == chrom[1]).float()
+    share = torch.sigmoid((gene @ query) @ (peak @ key).T * mask)
+    best = share.topk(TOP_K, dim=1)
+    weight = torch.zeros_like(share).scatter(1, best.indices, best.values.softmax(1)) * (share > THRESHOLD)
+    return weight @ (peak @ peak_value), weight.T @ (gene @ gene_value)
+
+
+def forward_backward(layer: Callable[[Inputs, int], tuple[Tensor, Tensor]], step: Callable[[Inputs], int]):
+    """Run all pairs and add up the gradients of the weights; keep one number per message row to compare."""
+
+    def run(inputs: Inputs) -> list[Tensor]:
+        for weight in inputs.weights:
+            weight.grad = None
+        rows: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for first in range(0, len(inputs.gene), step(inputs)):
+            messages = layer(inputs, first)
+            repeats = [len(m) // len(g) for m, g in zip(messages, inputs.gradients, strict=True)]
+            torch.autograd.backward(messages, [g.repeat(n, 1) for n, g in zip(repeats, inputs.gradients, strict=True)])
+            for kept, message in zip(rows, messages, strict=True):
+                kept.append(message.detach().sum(1))
+        return [*(torch.cat(kept) for kept in rows), *(weight.grad for weight in inputs.weights)]
+
+    return run
+
+
+def answer(outcome: list[Tensor]) -> Answer:
+    names = ("gene", "peak", "query_gradient", "key_gradient", "gene_value_gradient", "peak_value_gradient")
+    return {name: tensor.numpy() for name, tensor in zip(names, outcome, strict=True)}
+
+
+def same(ours: Answer, peer: Answer) -> bool:
+    """Equal up to rounding; one gene in a thousand may take another of two peaks whose float32 sigmoids tie."""
+    messages = all(np.isclose(ours[name], peer[name], atol=1e-4).mean() > 0.999 for name in ("gene", "peak"))
+    summed = all(
+        np.linalg.norm(ours[name] - peer[name]) < 1e-3 * np.linalg.norm(peer[name])
+        for name in ours.keys() - {"gene", "peak"}
+    )
+    return messages and summed
+
+
+BENCHMARK = Benchmark(
+    name="abg",
+    module=__name__,
+    what="bipartite attention with gradients, 64 pairs of 1,900 genes and 7,500 peaks, 20 chromosomes, width 128",
+    sizes={
+        "full": {"pairs": 64, "genes": 1_900, "peaks": 7_500, "chromosomes": 20, "width": 128, "batch": 8},
+        "short": {"pairs": 5, "genes": 60, "peaks": 200, "chromosomes": 4, "width": 16, "batch": 3},
+    },
+    prepare=random_pairs,
+    ours=Side("heteromics", run=forward_backward(sparse_layer, lambda inputs: inputs.batch), answer=answer),
+    peer=Side("dense masks", run=forward_backward(dense_layer, lambda inputs: 1), answer=answer),
+    bar=8,
+    same=same,
+    rounds={"full": 3, "short": 1},
+)
+run = BENCHMARK.run
