@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from heteromics.data.splits import TEST, TRAIN, VALIDATION
 from heteromics.errors import DataError, some
 from heteromics.models.baselines import FeatureMean, SVDRidge, as_csr, as_dense
 from heteromics.models.scmognn import ScMoGNN, ScMoGNNConfig
@@ -18,8 +19,6 @@ from heteromics.tasks.metrics import regression_scores, regression_table
 if TYPE_CHECKING:
     from anndata import AnnData
     from pandas import DataFrame
-
-TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +185,6 @@ def _checked_split(rna: AnnData, target: AnnData, split: ArrayLike) -> NDArray[n
     if codes.size != len(left) or sum(counts) != codes.size or not all(counts):
         raise DataError(
             f"split: found {codes.size} codes for {len(left)} cells, {counts[0]} training (0), "
-            f"{counts[1]} validation (1), {counts[2]} test (2). Expected one code per cell and each of the three at least once."
+            f"{counts[1]} validation (1), {counts[2]} test (2). Expected one code per cell and each of the three."
         )
     return codes
