@@ -15,7 +15,8 @@
 
 A source is ``manifest:ITEM/FILE``, a file name (looked up in ``sources.folder`` if that is given, else beside the
 recipe), or ``required:`` with words on how to give it. ``--set source.gtf=FILE``, ``--set source.sizes=FILE`` and
-``--set source.folder=DIR`` give them from outside, relative to the working directory. Tables not named are not built.
+``--set source.folder=DIR`` give them from outside, relative to the working directory. Tables not named, or set to
+``false``, are not built; ``true`` or ``{}`` builds with all defaults.
 """
 
 from __future__ import annotations
@@ -149,7 +150,9 @@ def _steps(document: _Document, where: str) -> tuple[tuple[Builder, TableConfig]
                 raise unknown_key(name, known, f"{where}.{section}")
     for builder in BUILDERS:
         section = getattr(document, builder.section)
-        if builder.name not in section:
+        implied = builder.by_default and made.issuperset(builder.needs)
+        given = section.get(builder.name, implied)
+        if given is False:
             continue
         absent = [table for table in builder.needs if table not in made]
         if absent:
@@ -157,7 +160,9 @@ def _steps(document: _Document, where: str) -> tuple[tuple[Builder, TableConfig]
                 f"{where}.{builder.key} needs table {', '.join(absent)}, which the recipe does not build. "
                 f"Fix: add `nodes: {{{absent[0]}: {{}}}}`."
             )
-        config: TableConfig = build(builder.config, section[builder.name] or {}, f"{where}.{builder.key}")
+        config: TableConfig = build(
+            builder.config, {} if given is None or given is True else given, f"{where}.{builder.key}"
+        )
         steps.append((builder, config))
         made.update(builder.makes)
     if not steps:

@@ -31,6 +31,8 @@ class Builder:
         ``(context, config) -> Built``.
     needs, makes
         Tables that must be there before, and tables it can make.
+    by_default
+        It runs with its defaults, also where a recipe does not name it, once the tables it needs are there.
     """
 
     section: str
@@ -39,6 +41,7 @@ class Builder:
     run: Callable[[BuildContext, Any], Built]
     needs: tuple[str, ...]
     makes: tuple[str, ...]
+    by_default: bool = False
 
     @property
     def key(self) -> str:
@@ -66,5 +69,6 @@ BUILDERS: tuple[Builder, ...] = (
         build_peak_sequence,
         ("peak",),
         ("peak_attribute", "promoter_attribute"),
+        by_default=True,
     ),
 )

@@ -1,0 +1,229 @@
+"""The prior store: one DuckDB file with tables of genes, peaks and what links them, read by many, written by one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+import duckdb
+
+from heteromics.errors import StoreError
+from heteromics.priors import query
+from heteromics.priors.tables import FORMAT_VERSION, SCHEMAS
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import pandas as pd
+
+    from heteromics.priors.plan import Plan
+
+
+class PriorStore:
+    """An open prior store.
+
+    Open one with :meth:`open`, make one with :meth:`build`. It is a context manager; what it returns as DataFrame or
+    graph outlives it, relations do not.
+
+    Attributes
+    ----------
+    path
+        The DuckDB file.
+    info
+        ``assembly``, ``chrom_style``, ``recipe``, ``recipe_hash``, ``recipe_yaml``, ``heteromics_version``,
+        ``format_version`` and ``created`` (UTC), all text.
+
+    Examples
+    --------
+    >>> from heteromics.priors import PriorStore
+    >>> PriorStore.open("nowhere.duckdb")
+    Traceback (most recent call last):
+        ...
+    heteromics.errors.StoreError: nowhere.duckdb: no such store. Fix: heteromics priors build RECIPE --db nowhere.duckdb
+    """
+
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection, info: dict[str, str]) -> None:
+        self.path = path
+        self.info = info
+        self._connection: duckdb.DuckDBPyConnection | None = connection
+
+    @classmethod
+    def open(cls, path: str | Path) -> PriorStore:
+        """Open a store for reading; any number of processes may.
+
+        Raises
+        ------
+        StoreError
+            When there is no file, it is no prior store, or it has another format version.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise StoreError(f"{path}: no such store. Fix: heteromics priors build RECIPE --db {path}")
+        try:
+            connection = duckdb.connect(str(path), read_only=True)
+        except duckdb.Error as error:
+            raise StoreError(f"{path} cannot be opened as a DuckDB file: {error}") from error
+        try:
+            info = dict(connection.execute("SELECT key, value FROM store_info").fetchall())
+        except duckdb.CatalogException:
+            connection.close()
+            raise StoreError(f"{path} is a DuckDB file but no prior store: it has no table store_info.") from None
+        found = info.get("format_version", "none")
+        if found != str(FORMAT_VERSION):
+            connection.close()
+            older = not found.isdecimal() or int(found) < FORMAT_VERSION
+            fix = (
+                f"heteromics priors build {info.get('recipe', 'RECIPE')} --db {path} --force"
+                if older
+                else "upgrade heteromics"
+            )
+            writer = info.get("heteromics_version", "unknown")
+            raise StoreError(
+                f"{path} has format version {found}, written by heteromics {writer}; expected {FORMAT_VERSION}.\n"
+                f"  Fix: {fix}."
+            )
+        return cls(path, connection, info)
+
+    @classmethod
+    def build(
+        cls,
+        recipe: str | Path,
+        db: str | Path,
+        *,
+        sets: Sequence[str] = (),
+        force: bool = False,
+        mirror: str | Path | None = None,
+        progress: bool = True,
+    ) -> PriorStore:
+        """Build a store from a recipe and open it; see :func:`heteromics.priors.build.build_store`."""
+        from heteromics.priors.build import build_store
+
+        return cls.open(build_store(recipe, db, sets=sets, force=force, mirror=mirror, progress=progress))
+
+    @staticmethod
+    def plan(recipe: str | Path, *, sets: Sequence[str] = (), mirror: str | Path | None = None) -> Plan:
+        """Say what a recipe needs and would make, before any work; see :func:`heteromics.priors.plan.make_plan`."""
+        from heteromics.priors.plan import make_plan
+
+        return make_plan(recipe, sets=sets, mirror=mirror)
+
+    def close(self) -> None:
+        """Close the file; closing again does nothing."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._connection is None else ", ".join(self.tables())
+        return f"PriorStore({self.path}, {self.info['assembly']}: {state})"
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The read-only DuckDB connection, for questions in SQL."""
+        if self._connection is None:
+            raise StoreError(f"{self.path} is closed. Fix: PriorStore.open it again.")
+        return self._connection
+
+    def tables(self) -> list[str]:
+        """Return the names of the tables this store has: nodes, edges, attributes, then the books."""
+        there = {name for (name,) in self.connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        return [name for name in SCHEMAS if name in there]
+
+    def table(self, name: str) -> duckdb.DuckDBPyRelation:
+        """Return a table as a DuckDB relation, to be filtered and joined lazily; a relation keeps no result.
+
+        Raises
+        ------
+        StoreError
+            When the store has no such table; the nearest name is offered.
+        """
+        there = self.tables()
+        if name not in there:
+            near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
+            hint = f"Did you mean '{near[0]}'? " if near else ""
+            known = "Its recipe did not build it. " if name in SCHEMAS else ""
+            raise StoreError(f"{self.path} has no table '{name}'. {known}{hint}Tables: {', '.join(there)}.")
+        return self.connection.table(name)
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """Return a whole table as a DataFrame, in stored order."""
+        return self.table(name).df()
+
+    def neighbors(
+        self,
+        node: str | Sequence[str],
+        hops: int = 1,
+        edges: str | Sequence[str] | None = None,
+        direction: Literal["both", "out", "in"] = "both",
+    ) -> pd.DataFrame:
+        """Return the nodes within some hops of a node, or of several, each once at its smallest number of hops.
+
+        Parameters
+        ----------
+        node
+            Gene id or symbol, peak, protein or pathway id; ``gene:NAME`` and so on where a name is of two kinds.
+        hops
+            How far to go, 1 or more.
+        edges
+            Edge tables to walk along; all of the store when None.
+        direction
+            ``out`` goes from the first end of an edge to the second (gene to peak), ``in`` the other way. Undirected
+            tables (``gene_gene``, ``protein_protein``) are walked both ways always.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``node, node_type, hop, via`` (edge tables of the last step), by hop, node type and node.
+
+        Raises
+        ------
+        StoreError
+            For a node that is not there (the nearest names are offered) or is ambiguous, or an unknown edge table.
+        """
+        return query.neighbors(self, node, hops, edges, direction)
+
+    def subgraph(self, nodes: Sequence[str]) -> nx.MultiDiGraph:
+        """Return the nodes named and all edges among them as a networkx graph.
+
+        Nodes carry ``node_type``, their node table's columns and their attributes; edges have the edge table as key
+        (``table:source`` where a table keeps several sources apart) and its other columns as attributes. An
+        undirected edge stands in both directions, with ``directed=False``.
+
+        Raises
+        ------
+        StoreError
+            As :meth:`neighbors`; also when two of the nodes are of different kinds but have the same name.
+        """
+        return query.subgraph(self, nodes)
+
+    def provenance(self) -> pd.DataFrame:
+        """Return which file each table was made from: version, checksum, licence, recipe hash, rows, seconds."""
+        return self.frame("provenance")
+
+    def match_report(self, table: str | None = None, outcome: str | None = None) -> pd.DataFrame:
+        """Return the names that needed a rule to join or did not join, of one table or outcome where given.
+
+        Raises
+        ------
+        StoreError
+            For a table or outcome that nobody knows.
+        """
+        return query.match_report(self, table, outcome)
+
+    def match_summary(self) -> pd.DataFrame:
+        """Return how many names of each source had each outcome, those that simply joined included."""
+        return self.frame("match_summary")
+
+    def summary(self) -> pd.DataFrame:
+        """Return ``table, kind, rows, bytes, description`` of every table; bytes are whole storage blocks, roughly."""
+        return query.summary(self)
