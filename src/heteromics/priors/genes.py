@@ -236,8 +236,8 @@ def _match_data(source: Source, genes: pd.DataFrame, left_out: Sequence[Match]) 
     names = read_gene_names(source)
     rows, outcomes = match_names(names, genes["gene_id"].tolist(), genes["symbol"].tolist())
     reasons = _reasons(left_out)
-    symbols = Counter(symbol.casefold() for symbol in genes["symbol"])
     ids = genes["gene_id"].tolist()
+    same_symbol = genes.groupby(genes["symbol"].str.casefold(), sort=False)["gene_id"].agg(list)
     matches = []
     for name, row, outcome in zip(names, rows.tolist(), outcomes, strict=True):
         if outcome == "matched":
@@ -245,7 +245,7 @@ def _match_data(source: Source, genes: pd.DataFrame, left_out: Sequence[Match]) 
         if row >= 0:
             detail = f"joined {ids[row]}"
         elif outcome == "ambiguous":
-            detail = f"{symbols[name.casefold()]} genes have this symbol"
+            detail = f"symbol of {some(same_symbol[name.casefold()], 5)}"
         else:
             detail = reasons.get(strip_version(name), reasons.get(name.casefold(), "not in the annotation"))
         matches.append(Match(source.label, name, outcome, detail))
