@@ -73,30 +73,35 @@ class WeightedSAGE(nn.Module):
 
 
 class _Layer(nn.Module):
-    """One round: cells hear their features; features hear their cells and, where there are any, their pathways."""
+    """One round: cells hear their features; features hear their cells and, where there are any, their pathways.
 
-    def __init__(self, config: ScMoGNNConfig, n_in: int, *, pathway: bool) -> None:
+    After the last round nobody reads the features, so there only cells listen.
+    """
+
+    def __init__(self, config: ScMoGNNConfig, n_in: int, *, pathway: bool, last: bool) -> None:
         super().__init__()
         width, share = config.width, config.pathway_share
-        self.to_cell = WeightedSAGE(n_in, width, config.edge_dropout)
-        self.to_feature = WeightedSAGE(n_in, width, config.edge_dropout)
-        self.cell_norm, self.feature_norm = _norm(config), _norm(config)
-        if pathway:
-            self.along_pathway = WeightedSAGE(n_in, width, config.edge_dropout)
-            self.pathway_norm = _norm(config)
+        self.to_cell, self.cell_norm = WeightedSAGE(n_in, width, config.edge_dropout), _norm(config)
+        self.last, self.share = last, share
+        if not last:
+            self.to_feature, self.feature_norm = WeightedSAGE(n_in, width, config.edge_dropout), _norm(config)
+        if pathway and not last:
+            self.along_pathway, self.pathway_norm = WeightedSAGE(n_in, width, config.edge_dropout), _norm(config)
             if share is None:
                 self.mixing = nn.Parameter(torch.zeros(2))
-        self.share = share
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, graph: CellFeatureTensors, cell: Tensor, feature: Tensor) -> tuple[Tensor, Tensor]:
         from_features = self.cell_norm(self.to_cell(graph.expression, feature, cell))
+        heard = self.dropout(functional.gelu(from_features))
+        if self.last:
+            return heard, feature
         message = self.feature_norm(self.to_feature(graph.expression.T, cell, feature))
         if graph.pathway is not None:
             related = self.pathway_norm(self.along_pathway(graph.pathway, feature, feature))
             share = torch.softmax(self.mixing, 0)[1] if self.share is None else self.share
             message = (1 - share) * message + share * related
-        return self.dropout(functional.gelu(from_features)), self.dropout(functional.gelu(message))
+        return heard, self.dropout(functional.gelu(message))
 
 
 def _norm(config: ScMoGNNConfig) -> nn.Module:
@@ -142,7 +147,8 @@ class CellFeatureNetwork(nn.Module):
             self.batch = nn.Linear(N_STATISTICS, width)
         wide = width if config.residual == "none" else 2 * width
         self.layers = nn.ModuleList(
-            _Layer(config, width if index == 0 else wide, pathway=pathway) for index in range(layers)
+            _Layer(config, width if index == 0 else wide, pathway=pathway, last=index == layers - 1)
+            for index in range(layers)
         )
         concat = config.readout == "concat"
         self.layer_weight = None if concat else nn.Parameter(torch.zeros(layers))
