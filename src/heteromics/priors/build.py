@@ -70,7 +70,7 @@ def build_store(
     db = Path(db)
     checked = load_recipe(recipe, sets)
     sources = Sources(checked.sources, mirror=mirror, progress=progress)
-    sources.check(checked.needed)
+    sources.check(checked.used)
     if not db.parent.is_dir():
         raise StoreError(f"{db}: there is no folder {db.parent}. Fix: make it, or give another --db.")
     with _only_writer(db):

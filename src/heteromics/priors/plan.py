@@ -21,7 +21,7 @@ from heteromics.priors.interactions import InteractionConfig
 from heteromics.priors.links import GenePeakConfig
 from heteromics.priors.pathways import PathwayConfig
 from heteromics.priors.peaks import PeakConfig
-from heteromics.priors.recipe import Recipe, load_recipe
+from heteromics.priors.recipe import load_recipe
 from heteromics.priors.sequence import SequenceConfig
 from heteromics.priors.sources import SIZES, AtHand, Sources
 from heteromics.priors.tables import KNOWN_SOURCES, SCHEMAS
@@ -113,8 +113,7 @@ def make_plan(recipe: str | Path, *, sets: Sequence[str] = (), mirror: str | Pat
     """
     checked = load_recipe(recipe, sets)
     sources = Sources(checked.sources, mirror=mirror, progress=False)
-    names = dict.fromkeys([*checked.needed, *(name for name in checked.sources if _is_used(name, checked))])
-    at_hand = {name: sources.at_hand(name) for name in names}
+    at_hand = {name: sources.at_hand(name) for name in checked.used}
     estimator = _Estimator(sources, at_hand)
     rows = estimator.rows
     rows.update(estimator.chromosome())

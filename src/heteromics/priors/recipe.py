@@ -86,6 +86,12 @@ class Recipe:
         names = [SIZES, *(name for _, config in self.steps for name in config.source_names())]
         return tuple(dict.fromkeys(names))
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Names of the sources the build will read: those needed, and optional ones that are given."""
+        optional = [name for builder, _ in self.steps for name in builder.may_read if name in self.sources]
+        return tuple(dict.fromkeys([*self.needed, *optional]))
+
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe with all defaults filled in; files by manifest name or file name, without folders."""
         labels = {name: location.label for name, location in self.sources.items() if location.kind != "required"}

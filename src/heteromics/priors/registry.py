@@ -31,6 +31,8 @@ class Builder:
         ``(context, config) -> Built``.
     needs, makes
         Tables that must be there before, and tables it can make.
+    may_read
+        Sources it reads when they are given; those it must have, its configuration names.
     by_default
         It runs with its defaults, also where a recipe does not name it, once the tables it needs are there.
     """
@@ -41,6 +43,7 @@ class Builder:
     run: Callable[[BuildContext, Any], Built]
     needs: tuple[str, ...]
     makes: tuple[str, ...]
+    may_read: tuple[str, ...] = ()
     by_default: bool = False
 
     @property
@@ -50,7 +53,7 @@ class Builder:
 
 
 BUILDERS: tuple[Builder, ...] = (
-    Builder("nodes", "gene", GeneConfig, build_genes, (), ("gene", "gene_attribute")),
+    Builder("nodes", "gene", GeneConfig, build_genes, (), ("gene", "gene_attribute"), may_read=("genes",)),
     Builder("nodes", "peak", PeakConfig, build_peaks, (), ("peak",)),
     Builder("edges", "gene_peak", GenePeakConfig, build_gene_peak, ("gene", "peak"), ("gene_peak",)),
     Builder("edges", "pathways", PathwayConfig, build_pathways, ("gene",), ("pathway", "gene_pathway", "gene_gene")),
@@ -61,6 +64,7 @@ BUILDERS: tuple[Builder, ...] = (
         build_interactions,
         ("gene",),
         ("protein", "protein_protein", "gene_protein", "gene_gene"),
+        may_read=("string_info", "string_aliases"),
     ),
     Builder(
         "attributes",
