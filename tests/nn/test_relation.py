@@ -144,6 +144,21 @@ def test_sampled_product_agrees_with_dense_product(reverse):
     assert torch.equal(half, relation.sddmm(left.bfloat16().float(), right.bfloat16().float()).bfloat16())
 
 
+@pytest.mark.parametrize("width", [3, 100])
+def test_expanded_tensors_are_read_right(width):
+    """A gradient that comes from a sum is expanded, stride 0; the kernels need it spread out."""
+    relation = Relation.from_scipy(random_matrix())
+    h, left = (torch.randn(n, width, dtype=torch.float64, requires_grad=True) for n in (9, 7))
+    two = torch.full((), 2.0, dtype=torch.float64).expand(relation.nnz)
+    torch.testing.assert_close(relation.spmm(h, weight=two), relation.spmm(h, weight=two.clone()))
+    relation.sddmm(left, h).sum().backward()
+    ones = Relation.from_csr(relation.indptr, relation.indices, relation.shape)
+    torch.testing.assert_close(left.grad, ones.spmm(h.detach()))
+    torch.testing.assert_close(h.grad, ones.T.spmm(left.detach()))
+    columns = torch.randn(width, 9, dtype=torch.float64)
+    torch.testing.assert_close(ones.spmm(columns.T), ones.spmm(columns.T.contiguous()))
+
+
 def test_values_for_the_reversed_relation():
     relation = Relation.from_scipy(random_matrix())
     assert torch.equal(relation.reverse_values(relation.weight), relation.T.weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
@@ -55,11 +56,18 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     return dtype if dtype in (torch.float32, torch.float64) else torch.float32
 
 
-def _csr(side: Side, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """View the arrays as a torch sparse CSR tensor; the arrays were checked when the relation was built."""
+@functools.cache
+def _hear_beta_notice() -> None:
+    """Let torch say once per process, unheard, that its CSR tensors are in beta."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
-        return torch.sparse_csr_tensor(side.indptr, side.indices, values, shape, check_invariants=False)
+        torch.sparse_csr_tensor(torch.tensor([0, 1]), torch.tensor([0]), torch.ones(1), (1, 1))
+
+
+def _csr(side: Side, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """View the arrays as a torch sparse CSR tensor; the arrays were checked when the relation was built."""
+    _hear_beta_notice()
+    return torch.sparse_csr_tensor(side.indptr, side.indices, values.contiguous(), shape, check_invariants=False)
 
 
 def multiply(side: Side, values: Tensor, h: Tensor, shape: tuple[int, int]) -> Tensor:
