@@ -56,7 +56,7 @@ def test_shared_sets_agree_with_looking_at_every_pair(sets):
         both, either = (member[a] & member[b]).sum(), (member[a] | member[b]).sum()
         if both:
             expected.append((a, b, both, both / either))
-    assert np.array(pairs).T == pytest.approx(np.array(expected).reshape(-1, 4))
+    np.testing.assert_allclose(np.array(pairs).T, np.array(expected).reshape(-1, 4))
 
 
 def test_gene_sets_join_by_id_symbol_and_case_and_name_the_rest(tmp_path):

@@ -139,17 +139,19 @@ def test_index_beside_the_fasta_is_used_unless_it_is_older(both):
         assert list(opened.keys()) == ["chr1", "chr2"]
 
 
-def test_bgzip_is_read_and_plain_gzip_refused(tmp_path):
+def test_bgzip_and_gzip_are_read_and_damage_is_named(tmp_path):
     text = fasta({"chr1": CHR1, "chr2": CHR2})
-    with bgzf.BgzfWriter(tmp_path / "genome.fa.gz") as out:
+    with bgzf.BgzfWriter(tmp_path / "bgzip.fa.gz") as out:
         out.write(text)
-    peaks = with_peaks({"fasta": tmp_path / "genome.fa.gz"}, PEAKS)
-    built = build_peak_sequence(peaks, SequenceConfig(fasta=True))
-    assert built.tables["peak_attribute"]["gc"][3].as_py() == pytest.approx(by_hand(CHR2[:500])[0])
-    plain = tmp_path / "plain.fa.gz"
-    plain.write_bytes(gzip.compress(text.encode()))
-    with pytest.raises(UnreadableFile, match=r"plain.fa.gz is gzip but not bgzip(.|\n)*Fix: gunzip it"):
-        build_peak_sequence(with_peaks({"fasta": plain}, PEAKS), SequenceConfig(fasta=True))
+    (tmp_path / "gzip.fa.gz").write_bytes(gzip.compress(text.encode()))
+    for name in ("bgzip.fa.gz", "gzip.fa.gz"):
+        peaks = with_peaks({"fasta": tmp_path / name}, PEAKS)
+        built = build_peak_sequence(peaks, SequenceConfig(fasta=True))
+        assert built.tables["peak_attribute"]["gc"][3].as_py() == pytest.approx(by_hand(CHR2[:500])[0])
+    (tmp_path / "cut.fa.gz").write_bytes(gzip.compress(text.encode())[:3_000])
+    with pytest.raises(UnreadableFile, match=r"cut.fa.gz: truncated or damaged gzip"):
+        build_peak_sequence(with_peaks({"fasta": tmp_path / "cut.fa.gz"}, PEAKS), SequenceConfig(fasta=True))
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_lengths_must_be_those_of_the_assembly(tmp_path):

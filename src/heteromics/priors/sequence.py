@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ import pyarrow as pa
 import pyfaidx
 
 from heteromics.errors import BeyondChromosome, PriorError, RecipeError, UnreadableFile, some
+from heteromics.priors._files import is_gzip, truncated
 from heteromics.priors.assembly import Style, check_names, to_style
 from heteromics.priors.tables import Built, Count, Match, Source
 
@@ -118,35 +122,49 @@ def _ratio(part: Ints, whole: Ints) -> Floats:
 
 @contextmanager
 def open_fasta(path: Path) -> Iterator[pyfaidx.Fasta]:
-    """Open a FASTA, plain or bgzip, through its index.
+    """Open a FASTA, plain, bgzip or gzip, through its index.
 
     An index beside the file that is not older than it is used; otherwise one is made in a temporary folder, so that
-    nothing is ever written beside the user's data. Make it once with ``samtools faidx`` to save that minute.
+    nothing is ever written beside the user's data. Plain gzip, in which no place can be sought, is unpacked there.
+    ``bgzip`` and ``samtools faidx``, done once, save both steps.
 
     Raises
     ------
     UnreadableFile
-        When the file is gzip but not bgzip, or no FASTA.
+        When the file is no FASTA, or its gzip is damaged.
     """
-    beside = [Path(f"{path}{suffix}") for suffix in ((".fai", ".gzi") if path.suffix == ".gz" else (".fai",))]
-    ready = all(index.is_file() and index.stat().st_mtime >= path.stat().st_mtime for index in beside)
     with tempfile.TemporaryDirectory(prefix="heteromics_") as folder:
+        if is_gzip(path) and not _is_bgzip(path):
+            path = _unpacked(path, Path(folder) / f"{path.stem}.fa")
+        suffixes = (".fai", ".gzi") if is_gzip(path) else (".fai",)
+        beside = [Path(f"{path}{suffix}") for suffix in suffixes]
+        ready = all(index.is_file() and index.stat().st_mtime >= path.stat().st_mtime for index in beside)
         at = path if ready else Path(folder) / path.name
         try:
             fasta = pyfaidx.Fasta(
                 str(path), indexname=f"{at}.fai", gzi_indexname=f"{at}.gzi", as_raw=True, rebuild=not ready
             )
-        except pyfaidx.UnsupportedCompressionFormat as error:
-            raise UnreadableFile(
-                f"{path} is gzip but not bgzip, so that no place in it can be read.\n"
-                f"  Fix: gunzip it, or gunzip and bgzip it (samtools)."
-            ) from error
         except (pyfaidx.FastaIndexingError, pyfaidx.IndexNotFoundError, ValueError) as error:
             raise UnreadableFile(f"{path} is no readable FASTA: {error}") from error
         try:
             yield fasta
         finally:
             fasta.close()
+
+
+def _is_bgzip(path: Path) -> bool:
+    """Tell by name and by the extra field ``BC`` of its first block (SAM specification, section 4.1)."""
+    with path.open("rb") as file:
+        return path.suffix in {".gz", ".bgz"} and file.read(14)[12:] == b"BC"
+
+
+def _unpacked(path: Path, to: Path) -> Path:
+    try:
+        with gzip.open(path) as packed, to.open("wb") as plain:
+            shutil.copyfileobj(packed, plain, 1 << 20)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise truncated(path, str(error)) from error
+    return to
 
 
 def build_peak_sequence(context: BuildContext, config: SequenceConfig) -> Built:
