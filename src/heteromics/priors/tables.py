@@ -356,7 +356,7 @@ _TABLES = (
             Column("sha256", "VARCHAR", "checksum of the file as read"),
             Column("licence", "VARCHAR", "licence the manifest states; empty where none"),
             Column("recipe_hash", "VARCHAR", "SHA-256 of the resolved recipe"),
-            Column("rows", "BIGINT", "rows of the table"),
+            Column("rows", "BIGINT", "rows its builder gave"),
             Column("seconds", "DOUBLE", "time its builder took"),
         ),
         ("table_name", "source"),
