@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-stdout = Console()
+PIPED_WIDTH = 400
+stdout = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts instead of a table.")]
 Sets = Annotated[
@@ -40,9 +42,9 @@ def show_table(rows: Sequence[Mapping[str, Any]], title: str = "", columns: Sequ
     """Print mappings with the same keys as a table; numbers stand right, whole ones with thousands separated."""
     names = list(columns or (rows[0] if rows else ()))
     shown = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name in names:
+    for place, name in enumerate(names):
         numeric = all(isinstance(row.get(name), int | float) for row in rows)
-        shown.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        shown.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=place == 0 or numeric)
     for row in rows:
         shown.add_row(*(Text(_cell(row.get(name))) for name in names))
     stdout.print(shown)

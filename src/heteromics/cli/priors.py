@@ -37,7 +37,7 @@ def plan(recipe: Recipe, sets: Sets = None, mirror: Mirror = None, as_json: Json
     else:
         show_table(planned.source_rows(), "sources")
         show_table(planned.table_rows(), "tables")
-    if not planned.complete:
+    if planned.missing:
         raise typer.Exit(1)
 
 
@@ -71,7 +71,7 @@ def show(db: Store, as_json: Json = False) -> None:
         if as_json:
             show_json({**store.info, "tables": tables, "provenance": sources})
             return
-        show_mapping({key: value for key, value in store.info.items() if key != "recipe"}, str(db))
+        show_mapping({key: value for key, value in store.info.items() if key != "recipe_yaml"}, str(db))
         show_table(tables, "tables")
         show_table(sources, "sources", columns=["table_name", "source", "version", "licence", "rows", "seconds"])
 

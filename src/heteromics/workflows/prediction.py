@@ -1,0 +1,159 @@
+"""Modality prediction from a file to a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heteromics import _config
+from heteromics.data.splits import TEST, TRAIN, VALIDATION, split_cells
+from heteromics.errors import DataError, MissingLayer, some
+from heteromics.workflows.results import Scores
+from heteromics.workflows.run import write_json
+from heteromics.workflows.settings import PredictionData, PredictionSettings, SplitSettings
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from heteromics.tasks.prediction import PredictionResult
+
+PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionInput:
+    """Paired and transformed modalities: the same cells in the same order."""
+
+    rna: AnnData
+    target: AnnData
+    notes: dict[str, Any]
+
+
+def read_pair(path: Path | str, settings: PredictionData) -> PredictionInput:
+    """Read input and target of one file, keep the cells that have both, and transform counts.
+
+    Input counts are scaled to 10,000 per cell, then log1p (scanpy); target counts are log1p-transformed.
+
+    Raises
+    ------
+    DataError
+        When no cell has both modalities.
+    """
+    import scanpy as sc
+
+    from heteromics.data.readers import read
+
+    rna = read(path, modality=settings.modality, layer=settings.layer, expect=settings.values)
+    target = read(path, modality=settings.target, layer=settings.target_layer, expect=settings.target_values)
+    both = rna.obs_names.intersection(target.obs_names, sort=False)
+    if both.empty:
+        raise DataError(
+            f"{path}: none of {rna.n_obs:,} cells with {settings.modality} ({some(rna.obs_names)}) is among the "
+            f"{target.n_obs:,} cells with {settings.target} ({some(target.obs_names)}). Fix: name cells alike in both."
+        )
+    notes = {
+        "paired cells": len(both),
+        f"cells with {settings.modality} only": rna.n_obs - len(both),
+        f"cells with {settings.target} only": target.n_obs - len(both),
+    }
+    rna, target = rna[both].copy(), target[both].copy()
+    if settings.values == "counts":
+        sc.pp.normalize_total(rna, target_sum=1e4)
+        sc.pp.log1p(rna)
+    if settings.target_values == "counts":
+        sc.pp.log1p(target)
+    return PredictionInput(rna, target, notes)
+
+
+def split_codes(data: AnnData, settings: SplitSettings, seed: int) -> NDArray[np.int8]:
+    """Return 0, 1 or 2 for training, validation and test per cell, drawn or read from a column of ``obs``.
+
+    Raises
+    ------
+    MissingLayer
+        When a column that was asked for is not there.
+    DataError
+        When the split column holds other words than ``train``, ``validation`` and ``test``.
+    """
+    for column in (settings.column, settings.group_column):
+        if column is not None and column not in data.obs:
+            raise MissingLayer(f"split: found no column '{column}' in obs. Columns: {some(data.obs.columns, 12)}.")
+    if settings.column is not None:
+        words = data.obs[settings.column].astype(str).to_numpy()
+        unknown = sorted(set(words) - set(PARTS))
+        if unknown:
+            raise DataError(f"split column '{settings.column}': found {some(unknown)}, expected train, validation, test.")
+        return np.asarray([PARTS[word] for word in words], dtype=np.int8)
+    shares = (1 - settings.validation_share - settings.test_share, settings.validation_share, settings.test_share)
+    groups = None if settings.group_column is None else data.obs[settings.group_column].astype(str).to_numpy()
+    return split_cells(data.obs_names.to_numpy(str), shares=shares, seed=seed, groups=groups)
+
+
+def train_prediction(
+    path: Path, settings: PredictionSettings, out: Path, db: Path | None, *, seed: int, device: str, resume: bool
+) -> Scores:
+    """Train scMoGNN on a file, score it beside its baselines on test cells, and write the run's files to ``out``."""
+    pair = read_pair(path, settings.data)
+    codes = split_codes(pair.rna, settings.split, seed)
+    result = fit_prediction(pair, codes, settings, db, folder=out, seed=seed, device=device, resume=resume)
+    write_prediction(out, pair.rna.obs_names, codes, result)
+    counts = {f"{word} cells": int((codes == code).sum()) for word, code in PARTS.items()}
+    return Scores(result.metrics, notes={**pair.notes, **counts, "epochs": len(result.model.history)})
+
+
+def fit_prediction(
+    pair: PredictionInput,
+    codes: NDArray[np.int8],
+    settings: PredictionSettings,
+    db: Path | None,
+    *,
+    folder: Path | None,
+    seed: int,
+    device: str,
+    resume: bool = False,
+) -> PredictionResult:
+    """Fit scMoGNN and the baselines as the settings say; pathways come from the store or from a GMT file."""
+    from heteromics.models.scmognn import ScMoGNNConfig
+    from heteromics.tasks.prediction import predict_modality
+
+    options = {
+        "config": _config.build(ScMoGNNConfig, settings.model, "model"),
+        "batch": settings.data.batch,
+        "max_epochs": settings.fit.max_epochs,
+        "seed": seed,
+        "device": device,
+        "folder": folder,
+        "resume": resume,
+    }
+    if db is not None:
+        from heteromics.priors import PriorStore
+
+        with PriorStore.open(db) as store:
+            return predict_modality(pair.rna, pair.target, codes, pathways=store, **options)
+    pathways = None
+    if settings.data.gmt is not None:
+        from heteromics.priors.pathways import read_gmt
+
+        pathways = read_gmt(settings.data.gmt)
+    return predict_modality(pair.rna, pair.target, codes, pathways=pathways, **options)
+
+
+def write_prediction(out: Path, cells: Sequence[str], codes: NDArray[np.int8], result: PredictionResult) -> None:
+    """Write model, split, predictions of test cells, metrics per model and per feature, and the history."""
+    import pandas as pd
+
+    result.model.save(out / "model")
+    words = {int(code): word for word, code in PARTS.items()}
+    pd.DataFrame({"cell": np.asarray(cells, dtype=str), "split": [words[int(code)] for code in codes]}).to_parquet(
+        out / "split.parquet"
+    )
+    for name, table in result.predictions.items():
+        table.to_parquet(out / f"predictions_{name.lower()}.parquet")
+    result.features.to_parquet(out / "features.parquet")
+    write_json(out / "metrics.json", result.metrics.to_dict("records"))
+    write_json(out / "history.json", result.model.history)
