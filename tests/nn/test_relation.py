@@ -1,11 +1,10 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 
 from heteromics.errors import GraphError
+from heteromics.graphs import HeteroGraph
 from heteromics.nn import Relation
 
 REDUCTIONS = ("sum", "mean")
@@ -287,58 +286,52 @@ def test_second_derivative_is_refused():
         grad.sum().backward()
 
 
-def fake_graph(coo, shape, **data):
-    """The part of HeteroGraph that a relation reads, with edge ids in no special order."""
-    row, column = coo
-    etype = ("cell", "expresses", "feature")
+EXPRESSES, EXPRESSED_BY = ("cell", "expresses", "feature"), ("feature", "expressed_by", "cell")
 
-    def adjacency(asked, by):
-        assert asked == etype
-        key, other, size = (row, column, shape[0]) if by == "dst" else (column, row, shape[1])
-        eids = np.argsort(key, kind="stable")
-        indptr = np.concatenate([[0], np.bincount(key, minlength=size).cumsum()])
-        return tuple(torch.as_tensor(a.astype(np.int32)) for a in (indptr, other[eids], eids))
 
-    return SimpleNamespace(
-        canonical_etypes=[etype],
-        edata=lambda asked: {name: torch.as_tensor(values) for name, values in data.items()},
-        num_nodes=lambda ntype: {"cell": shape[1], "feature": shape[0]}[ntype],
-        adjacency=adjacency,
-    ), etype
+def expression_graph(cell, feature, sizes, **data):
+    return HeteroGraph.from_edges(
+        {EXPRESSES: (cell, feature)},
+        names={ntype: [f"{ntype}{i}" for i in range(n)] for ntype, n in zip(("cell", "feature"), sizes, strict=True)},
+        edata={EXPRESSES: {name: torch.as_tensor(values) for name, values in data.items()}},
+        reverse={EXPRESSED_BY: EXPRESSES},
+    )
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_from_graph_reads_both_compressed_forms(weighted):
+@pytest.mark.parametrize("etype", [EXPRESSES, EXPRESSED_BY])
+def test_from_graph_reads_both_compressed_forms(weighted, etype):
     rng = np.random.default_rng(5)
     flat = rng.permutation(30 * 20)[:90]
-    row, column, weight = flat // 20, flat % 20, rng.normal(size=90)
-    graph, etype = fake_graph((row, column), (30, 20), weight=weight)
-    relation = Relation.from_graph(graph, etype, weight="weight" if weighted else None)
-    matrix = sp.csr_array((weight if weighted else np.ones(90), (row, column)), shape=(30, 20))
-    h = torch.randn(20, 4, dtype=torch.float64, requires_grad=True)
+    cell, feature, weight = flat // 20, flat % 20, rng.normal(size=90)
+    relation = Relation.from_graph(
+        expression_graph(cell, feature, (30, 20), weight=weight), etype, weight="weight" if weighted else None
+    )
+    matrix = sp.csr_array((weight if weighted else np.ones(90), (feature, cell)), shape=(20, 30))
+    matrix = matrix if etype == EXPRESSES else matrix.T.tocsr()
+    assert relation.shape == matrix.shape
+    h, back = (torch.randn(n, 2, dtype=torch.float64, requires_grad=True) for n in matrix.shape[::-1])
     override = torch.randn(90, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(relation.spmm(h), dense_product(matrix, h, "sum"))
     assert torch.autograd.gradcheck(relation.spmm, (h,))
     assert torch.autograd.gradcheck(lambda h, w: relation.spmm(h, weight=w), (h, override))
-    backward = relation.T
-    assert torch.autograd.gradcheck(
-        lambda h, w: backward.spmm(h, weight=w),
-        (torch.randn_like(torch.empty(30, 2, dtype=torch.float64)).requires_grad_(), override),
-    )
+    assert torch.autograd.gradcheck(lambda h, w: relation.T.spmm(h, weight=w), (back, override))
 
 
-def test_from_graph_shares_weights_that_stand_in_order():
-    weight = torch.randn(3)
-    graph, etype = fake_graph((np.array([0, 0, 1]), np.array([1, 0, 1])), (2, 2), weight=weight)
-    assert Relation.from_graph(graph, etype).weight.data_ptr() == weight.data_ptr()
+def test_from_graph_shares_what_stands_in_order():
+    graph = expression_graph([0, 0, 1], [0, 1, 1], (2, 2), weight=torch.randn(3))
+    there, back = Relation.from_graph(graph, EXPRESSES), Relation.from_graph(graph, EXPRESSED_BY)
+    shared = graph.edata(EXPRESSES)["weight"].data_ptr()
+    assert there.T.weight.data_ptr() == back.weight.data_ptr() == shared
+    assert there.T.indices.data_ptr() == back.indices.data_ptr()
 
 
 def test_from_graph_names_what_is_missing():
-    graph, etype = fake_graph((np.array([0]), np.array([1])), (2, 2), weight=np.ones(1))
-    with pytest.raises(GraphError, match=r"no edge type .*'opens'.*\. It has: \('cell', 'expresses', 'feature'\)"):
+    graph = expression_graph([0], [1], (2, 2), weight=torch.ones(1))
+    with pytest.raises(GraphError, match="opens"):
         Relation.from_graph(graph, ("cell", "opens", "peak"))
     with pytest.raises(GraphError, match="no data called 'score'; they have: weight"):
-        Relation.from_graph(graph, etype, weight="score")
+        Relation.from_graph(graph, EXPRESSES, weight="score")
 
 
 @pytest.mark.parametrize(

@@ -128,9 +128,6 @@ class Relation:
         GraphError
             The edge type or the edge data are not in the graph.
         """
-        if etype not in graph.canonical_etypes:
-            known = ", ".join(map(str, graph.canonical_etypes))
-            raise GraphError(f"The graph has no edge type {etype}. It has: {known}.")
         data = graph.edata(etype)
         if weight is not None and weight not in data:
             raise GraphError(
@@ -139,8 +136,10 @@ class Relation:
             )
         shape = (graph.num_nodes(etype[2]), graph.num_nodes(etype[0]))
         sides, edges = [], []
-        for by, size in (("dst", shape), ("src", shape[::-1])):
-            indptr, indices, eids = graph.adjacency(etype, by=by)
+        for (indptr, indices, eids), size in (
+            (graph.adjacency(etype, by="dst"), shape),
+            (graph.adjacency(etype, by="src"), shape[::-1]),
+        ):
             in_order = torch.equal(eids, torch.arange(len(eids), dtype=eids.dtype, device=eids.device))
             values = None if weight is None else data[weight] if in_order else data[weight][eids]
             sides.append(checked_side(indptr, indices, size, values))
