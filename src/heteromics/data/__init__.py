@@ -1,1 +1,46 @@
-"""data."""
+"""Data: the manifest and its files, readers that take nothing for granted, checks, splits and a simulator.
+
+Names are loaded when they are first used, so that ``heteromics.data.splits`` needs no AnnData. Getting a whole item is
+:func:`heteromics.data.fetch.fetch`; its module is called ``fetch`` too and is therefore not shadowed here.
+
+>>> from heteromics import data
+>>> data.canonical("Antibody Capture")
+'protein'
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "check_cells": "checks",
+    "check_counts": "checks",
+    "check_finite": "checks",
+    "check_unique_names": "checks",
+    "locate": "fetch",
+    "whereabouts": "fetch",
+    "File": "manifest",
+    "Item": "manifest",
+    "Manifest": "manifest",
+    "load_manifest": "manifest",
+    "canonical": "_modality",
+    "modalities": "readers",
+    "read": "readers",
+    "TEST": "splits",
+    "TRAIN": "splits",
+    "VALIDATION": "splits",
+    "split_cells": "splits",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -7,7 +7,6 @@ pooch keeps its other parts here: retries, the check of the hash and the move to
 from __future__ import annotations
 
 import gzip
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -24,21 +23,12 @@ import requests
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from heteromics._progress import stderr
+from heteromics.data._hash import BLOCK, sha256_of
 from heteromics.data.manifest import File, Package
 from heteromics.errors import ChecksumMismatch, FetchError
 
-CHUNK = 1 << 20
 NETWORK_CHUNK = 1 << 16  # what a broken connection costs: an incomplete chunk is lost
 TIMEOUT_SECONDS = 30
-
-
-def sha256_of(path: Path, *, unpacked: bool = False) -> str:
-    """Hash a file in blocks, or what a gzip file holds."""
-    digest = hashlib.sha256()
-    with gzip.open(path) if unpacked else path.open("rb") as handle:
-        while block := handle.read(CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def matches(file: File, path: Path) -> bool:
@@ -178,7 +168,7 @@ class Packages:
             self._archives[package.requirement] = self._download(package)
         archive = self._archives[package.requirement]
         with open_member(archive, package) as source, target.open("wb") as out:
-            shutil.copyfileobj(source, out, CHUNK)
+            shutil.copyfileobj(source, out, BLOCK)
 
     def _download(self, package: Package) -> Path:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="heteromics-package-")))
@@ -236,7 +226,7 @@ def repack(source: Path, target: Path, packing: str) -> None:
     if packing == "gunzip":
         try:
             with gzip.open(source) as packed, target.open("wb") as out:
-                shutil.copyfileobj(packed, out, CHUNK)
+                shutil.copyfileobj(packed, out, BLOCK)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise FetchError(
                 f"{target.name}: what came is not a whole gzip file ({error}). Fix: fetch again."
@@ -247,6 +237,6 @@ def repack(source: Path, target: Path, packing: str) -> None:
             target.open("wb") as out,
             gzip.GzipFile("", "wb", compresslevel=9, fileobj=out, mtime=0) as packer,
         ):
-            shutil.copyfileobj(plain, packer, CHUNK)
+            shutil.copyfileobj(plain, packer, BLOCK)
     else:
         source.replace(target)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from heteromics.data._sparse import is_sparse
 from heteromics.errors import DataError, DuplicateNames, EmptyCells, NotCounts, some
 
 EXACT_FLOAT32 = 2**24  # the largest whole number up to which float32 holds every whole number (IEEE 754)
@@ -95,10 +96,7 @@ def check_cells(matrix: Any, names: Iterable[object], what: str) -> None:
     EmptyCells
         How many cells are empty and the names of the first.
     """
-    if _is_sparse(matrix):
-        filled = sparse.csr_matrix(matrix != 0).getnnz(axis=1)
-    else:
-        filled = np.count_nonzero(matrix, axis=1)
+    filled = sparse.csr_matrix(matrix != 0).getnnz(axis=1) if is_sparse(matrix) else np.count_nonzero(matrix, axis=1)
     empty = np.flatnonzero(filled == 0)
     if empty.size:
         listed = list(names)
@@ -125,7 +123,7 @@ def check_unique_names(names: Iterable[object], what: str, *, fix: str = "rename
     DuplicateNames
         How many names are used more than once, and the first of them.
     """
-    index = pd.Index(names)
+    index = pd.Index([str(name) for name in names])
     if index.is_unique:
         return
     repeated = index[index.duplicated()].unique()
@@ -136,17 +134,13 @@ def check_unique_names(names: Iterable[object], what: str, *, fix: str = "rename
     )
 
 
-def _is_sparse(matrix: Any) -> bool:
-    return bool(sparse.issparse(matrix))
-
-
 def _values(matrix: Any) -> np.ndarray:
-    return matrix.data if _is_sparse(matrix) else np.asarray(matrix).ravel()
+    return matrix.data if is_sparse(matrix) else np.asarray(matrix).ravel()
 
 
 def _first(matrix: Any, values: np.ndarray, mask: np.ndarray, kind: str) -> str:
     at = int(np.argmax(mask))
-    if not _is_sparse(matrix):
+    if not is_sparse(matrix):
         row, column = map(int, np.unravel_index(at, np.asarray(matrix).shape))
     elif matrix.format in {"csr", "csc"}:
         major = int(np.searchsorted(matrix.indptr, at, side="right")) - 1
@@ -155,7 +149,7 @@ def _first(matrix: Any, values: np.ndarray, mask: np.ndarray, kind: str) -> str:
     else:
         coordinates = matrix.tocoo()
         row, column = int(coordinates.row[at]), int(coordinates.col[at])
-    stored = "stored values" if _is_sparse(matrix) else "values"
+    stored = "stored values" if is_sparse(matrix) else "values"
     return (
         f"found {int(mask.sum()):,} {kind} of {values.size:,} {stored}, "
         f"the first is {values[at]} in row {row}, column {column}"

@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -243,6 +244,11 @@ def load_manifest(path: str | Path | None = None) -> Manifest:
         For an unknown key, a missing field or an impossible value; the message names item and file.
     """
     source = Path(path) if path is not None else resource("data_manifest.yaml")
+    return _load(source, source.stat().st_mtime_ns if source.is_file() else 0)
+
+
+@lru_cache(maxsize=8)
+def _load(source: Path, changed_ns: int) -> Manifest:
     document = build(_Document, read_yaml(source), source.name)
     items = {
         name: build(Item, {"name": name, **entry}, f"{source.name}: {name}")
