@@ -248,7 +248,7 @@ def load_manifest(path: str | Path | None = None) -> Manifest:
 
 
 @lru_cache(maxsize=8)
-def _load(source: Path, changed_ns: int) -> Manifest:
+def _load(source: Path, _changed_ns: int) -> Manifest:
     document = build(_Document, read_yaml(source), source.name)
     items = {
         name: build(Item, {"name": name, **entry}, f"{source.name}: {name}")
