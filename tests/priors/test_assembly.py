@@ -1,0 +1,118 @@
+import gzip
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heteromics.errors import BeyondChromosome, ChromNamesDisagree, UnreadableFile
+from heteromics.priors.assembly import check_ends, check_names, read_sizes, to_style
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("chr1\t1000\nchrM\t16\n", id="chrom.sizes"),
+        pytest.param("chr1 1000\r\nchrM 16\r\n", id="blanks and DOS line ends"),
+        pytest.param("chr1\t1000\t6\t60\t61\nchrM\t16\t1030\t60\t61\n", id="fai"),
+        pytest.param("name\tlength\trole\nchr1\t1000\tassembled\nchrM\t16\tassembled\n", id="seqinfo"),
+    ],
+)
+def test_sizes_are_read_from_each_form(tmp_path, text):
+    path = tmp_path / "sizes"
+    path.write_bytes(text.encode())
+    assert read_sizes(path) == {"chr1": 1000, "chrM": 16}
+    path.write_bytes(gzip.compress(text.encode()))
+    assert read_sizes(path) == {"chr1": 1000, "chrM": 16}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("chr1\t1000\nchr2\tlong\n", "line 2: found 'chr2\\tlong', expected a name and a length"),
+        ("chr1\t1000\nchr1\t1000\n", "line 2: chromosome chr1 is given twice"),
+        ("# nothing\n", "no chromosome in it"),
+        ("chr1\t0\n", "line 1"),
+    ],
+)
+def test_broken_sizes_name_the_line(tmp_path, text, said):
+    path = tmp_path / "sizes"
+    path.write_text(text)
+    with pytest.raises(UnreadableFile) as error:
+        read_sizes(path)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("ucsc", "ensembl"),
+    [
+        ("chr1", "1"),
+        ("chrX", "X"),
+        ("chrM", "MT"),
+        ("chr2L", "2L"),
+        ("chrIV", "IV"),
+        ("chrUn_KI270742v1", "KI270742.1"),
+        ("chr1_KI270706v1_random", "KI270706.1"),
+        ("chr4_GL456216_random", "GL456216.1"),
+    ],
+)
+def test_styles_convert_both_ways(ucsc, ensembl):
+    assert to_style([ucsc], "ensembl") == [ensembl]
+    assert to_style([ensembl], "ucsc", known=[ucsc]) == [ucsc]
+
+
+NAMES = st.one_of(
+    st.sampled_from(["chrM", "MT", "M", "chrMT", "chr", "chr1_KI270706v1_random", "KI270706.1", "chrUn_X", "chrEBV"]),
+    st.text(alphabet="chrM0123456789XYTLIVabU_.-", min_size=1, max_size=12),
+)
+
+
+@given(st.lists(NAMES), st.sampled_from(["ucsc", "ensembl"]), st.lists(NAMES))
+def test_conversion_is_idempotent(names, style, known):
+    once = to_style(names, style, known=known)
+    assert to_style(once, style, known=known) == once
+
+
+def test_disagreeing_styles_are_explained():
+    with pytest.raises(ChromNamesDisagree) as error:
+        check_names(
+            "genes of g.gtf", {"1", "2", "X", "KI1.1"}, "assembly GRCh38", {"chr1", "chr2", "chrX"},
+            key="nodes.gene.chrom_style",
+        )  # fmt: skip
+    assert str(error.value) == (
+        "genes of g.gtf and assembly GRCh38 have no chromosome name in common.\n"
+        "  genes of g.gtf: 1, 2, KI1.1 ... (4 names)\n"
+        "  assembly GRCh38: chr1, chr2, chrX (3 names)\n"
+        "  With a 'chr' prefix, 3 of 4 names would match.\n"
+        "  Fix: set `nodes.gene.chrom_style: ucsc` in the recipe, which converts the names of genes of g.gtf."
+    )
+
+
+def test_mixed_styles_are_an_error_too():
+    with pytest.raises(ChromNamesDisagree, match=r"mixes chromosome name styles: 1 of 3 names match only if converted"):
+        check_names("peaks", {"chr1", "2", "chrUn_foreign"}, "assembly", {"chr1", "chr2"})
+
+
+def test_foreign_names_are_another_organism():
+    with pytest.raises(ChromNamesDisagree, match="is this the same organism"):
+        check_names("peaks", {"scaffold_1"}, "assembly", {"chr1"})
+
+
+def test_some_unknown_names_pass_the_guard():
+    check_names("peaks", {"chr1", "HLA-A"}, "assembly", {"chr1", "chr2"})
+
+
+def test_ends_beyond_the_chromosome_are_counted():
+    end = np.array([1000, 1001, 4000, 9_999])
+    with pytest.raises(BeyondChromosome) as error:
+        check_ends(
+            "peaks of x", "tiny", list("abcd"), ["chr1", "chr1", "chr2", "other"], end, {"chr1": 1000, "chr2": 3000}
+        )
+    assert str(error.value).startswith("2 of 4 peaks of x end beyond their chromosome in tiny, on 2 chromosomes: b, c.")
+    assert "c ends at 4,000, chr2 has 3,000 bp (1,000 fewer)" in str(error.value)
+    assert "another assembly" in str(error.value)
+
+
+def test_an_end_at_the_last_base_is_inside():
+    check_ends("peaks", "tiny", ["a"], ["chr1"], np.array([1000]), {"chr1": 1000})
+    check_ends("peaks", "tiny", [], [], np.array([], dtype=np.int64), {"chr1": 1000})
