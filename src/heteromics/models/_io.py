@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from heteromics import __version__
+from heteromics._files import whole_folder
 from heteromics.errors import FeaturesDiffer, ModelError, some
 
 FORMAT = 1
@@ -61,37 +59,19 @@ def save_model(folder: Path | str, saved: SavedModel) -> Path:
             f"{folder} exists and is not a model folder ({some(p.name for p in folder.iterdir())}). "
             "Fix: choose another."
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in saved.weights.items()},
-            fresh / "weights.safetensors",
-        )
-        described = {
-            "format": FORMAT,
-            "heteromics": __version__,
-            "kind": saved.kind,
-            "config": saved.config,
-            "features": {role: list(names) for role, names in saved.features.items()},
-            "extra": saved.extra,
-        }
+    described = {
+        "format": FORMAT,
+        "heteromics": __version__,
+        "kind": saved.kind,
+        "config": saved.config,
+        "features": {role: list(names) for role, names in saved.features.items()},
+        "extra": saved.extra,
+    }
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in saved.weights.items()}
+    with whole_folder(folder) as fresh:
+        save_file(weights, fresh / "weights.safetensors")
         (fresh / "model.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
-        fresh.chmod(0o755)
-        _replace(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return folder
-
-
-def _replace(fresh: Path, folder: Path) -> None:
-    if not folder.exists():
-        fresh.rename(folder)
-        return
-    old = folder.with_name(f".{folder.name}-old-{os.getpid()}")
-    folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old)
 
 
 def load_model(folder: Path | str, kind: str) -> SavedModel:

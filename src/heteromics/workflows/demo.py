@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heteromics import plot
-from heteromics._progress import stderr
-from heteromics.errors import DataError, FetchError
-from heteromics.workflows.report import Detail, Picture, Section, picture, table, write_report
 from heteromics.workflows.results import Scores
-from heteromics.workflows.run import installed_versions, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 PBMC = "cite_mosaic_pbmc_midas/quickstart_pbmc_mosaic.h5mu"
 PBMC_SETS: tuple[str, ...] = ()

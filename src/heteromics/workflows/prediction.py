@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heteromics import _config
+from heteromics._files import write_json
 from heteromics.data.splits import TEST, TRAIN, VALIDATION, split_cells
 from heteromics.errors import DataError, MissingLayer, some
 from heteromics.workflows.results import Scores
-from heteromics.workflows.run import write_json
 from heteromics.workflows.settings import PredictionData, PredictionSettings, SplitSettings
 
 if TYPE_CHECKING:
@@ -87,7 +87,9 @@ def split_codes(data: AnnData, settings: SplitSettings, seed: int) -> NDArray[np
         words = data.obs[settings.column].astype(str).to_numpy()
         unknown = sorted(set(words) - set(PARTS))
         if unknown:
-            raise DataError(f"split column '{settings.column}': found {some(unknown)}, expected train, validation, test.")
+            raise DataError(
+                f"split column '{settings.column}': found {some(unknown)}, expected train, validation, test."
+            )
         return np.asarray([PARTS[word] for word in words], dtype=np.int8)
     shares = (1 - settings.validation_share - settings.test_share, settings.validation_share, settings.test_share)
     groups = None if settings.group_column is None else data.obs[settings.group_column].astype(str).to_numpy()

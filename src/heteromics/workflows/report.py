@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heteromics._files import write_text
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -101,8 +103,5 @@ def write_report(path: Path | str, title: str, subtitle: str, sections: Sequence
     )
     html = environment.get_template("report.html.j2").render(title=title, subtitle=subtitle, sections=sections)
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.part")
-    fresh.write_text(html, encoding="utf-8")
-    fresh.replace(path)
+    write_text(path, html)
     return path

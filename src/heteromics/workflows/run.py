@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from heteromics import __version__
+from heteromics._files import write_json
 from heteromics.errors import DataError
 
 CARD = "run.json"
@@ -78,22 +78,3 @@ class Run:
                 f"{folder} holds no finished run: {CARD} is missing. Fix: `heteromics train ... --out {folder}`."
             )
         return cls(**json.loads(path.read_text(encoding="utf-8")))
-
-
-def sha256_of(path: Path | str) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON beside ``path`` first and rename, so that a reader never sees half a file."""
-    fresh = path.with_name(f".{path.name}.part")
-    fresh.write_text(json.dumps(value, indent=2, default=_number) + "\n", encoding="utf-8")
-    fresh.replace(path)
-
-
-def _number(value: Any) -> Any:
-    if hasattr(value, "item"):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heteromics import _config
+from heteromics._files import sha256_of
 from heteromics.errors import DataError, ModelError
 from heteromics.models._training import pick_device
 from heteromics.workflows.matching import train_matching
 from heteromics.workflows.prediction import train_prediction
 from heteromics.workflows.results import Scores
-from heteromics.workflows.run import CARD, Run, sha256_of
+from heteromics.workflows.run import CARD, Run
 from heteromics.workflows.settings import MatchingSettings, PredictionSettings, read_settings
 
 TASKS = {"scmognn": "prediction", "bi2former": "matching"}
@@ -73,7 +74,9 @@ def train(
         if path is not None and not path.is_file():
             raise DataError(f"--{role} {path}: no such file.")
     if graph is not None and model != "bi2former":
-        raise ModelError("--graph: found one for scmognn, which builds its graph from the data and the split. Fix: drop it.")
+        raise ModelError(
+            "--graph: found one for scmognn, which builds its graph from the data and the split. Fix: drop it."
+        )
     device = pick_device(device)
     prepare(out, resume=resume)
     if model == "scmognn":

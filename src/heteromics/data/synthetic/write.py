@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +13,7 @@ from mudata import set_options
 
 from heteromics import __version__
 from heteromics._config import as_dict
+from heteromics._files import whole_folder
 from heteromics.data.synthetic.networks import gene_sets, protein_links
 from heteromics.errors import DataError, some
 
@@ -51,14 +49,8 @@ def write(made: SyntheticMultiome, folder: Path | str, rng: np.random.Generator)
     """
     folder = Path(folder)
     _may_replace(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with whole_folder(folder) as fresh:
         _write_files(made, fresh, rng)
-        fresh.chmod(0o755)
-        _replace(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return folder
 
 
@@ -71,16 +63,6 @@ def _may_replace(folder: Path) -> None:
             f"{folder} exists and is no synthetic multiome: found {some(held)}, expected {MARKER}. "
             "Nothing was written. Fix: choose another folder."
         )
-
-
-def _replace(fresh: Path, folder: Path) -> None:
-    if not folder.exists():
-        fresh.rename(folder)
-        return
-    old = folder.with_name(f".{folder.name}-old-{os.getpid()}")
-    folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old)
 
 
 def _write_files(made: SyntheticMultiome, folder: Path, rng: np.random.Generator) -> None:
