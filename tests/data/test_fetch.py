@@ -5,6 +5,7 @@ import logging
 import re
 import tarfile
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def promised(content, *urls, name="a.bin", **other):
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
     monkeypatch.delenv("HETEROMICS_DATA", raising=False)
-    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None))
 
 
 def left_in(folder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,19 +29,6 @@ class Loaded:
             return self
         matrix = self.matrix if self.matrix.format in {"csr", "csc"} else self.matrix.tocsr()
         return Loaded(matrix[:, np.flatnonzero(chosen)], self.obs, self.var[chosen].copy(), self.obsm, self.uns)
-
-
-class Source(Protocol):
-    """An open file of any format."""
-
-    def modalities(self) -> Mapping[str, str]:
-        """Canonical name to the spelling of the file; empty when the file does not say."""
-
-    def layers(self, modality: str) -> list[str]:
-        """Names of the matrices of a modality; the main one is called X."""
-
-    def load(self, modality: str, layer: str) -> Loaded:
-        """Load one matrix."""
 
 
 def by_feature_type(types: pd.Series | None) -> dict[str, str]:

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from heteromics.data._h5ad import H5ad, H5mu
 from heteromics.data._hash import sha256_of_all
-from heteromics.data._loaded import Loaded, Source
+from heteromics.data._loaded import Loaded
 from heteromics.data._loom import Loom
 from heteromics.data._modality import SPELLINGS, canonical
 from heteromics.data._tenx import TenxH5, TenxMtx
@@ -22,6 +22,7 @@ from heteromics.data.checks import check_counts, check_finite, check_unique_name
 from heteromics.errors import DataError, MissingModality, UnreadableFile
 
 Expect = Literal["counts", "normalised", "any"]
+Source = H5ad | H5mu | TenxH5 | TenxMtx | Loom  # each: modalities(), layers(modality), load(modality, layer)
 
 FORMATS = ".h5ad, .h5mu, .h5 (10x), .loom, .mtx, .mtx.gz, or a folder with matrix.mtx (10x)"
 
