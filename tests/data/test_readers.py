@@ -251,6 +251,12 @@ def test_h5mu_lists_what_is_there(h5mu):
         read(h5mu, modality="rna", layer="counts")
     assert read(h5mu, modality="rna", layer="X").n_obs == 20
     with h5py.File(h5mu, "r+") as file:
+        file["obs/_index"][0] = "another"
+    with pytest.raises(
+        UnreadableFile, match=r"a\.h5mu: the cells of 'rna' are not all, each once, in its obs of all cells"
+    ):
+        read(h5mu, modality="rna", layer="X")
+    with h5py.File(h5mu, "r+") as file:
         file.copy("mod/adt", "mod/prot")
     with pytest.raises(MissingModality, match="'adt' and 'prot' both mean protein"):
         modalities(h5mu)
@@ -469,6 +475,14 @@ def test_an_h5ad_whose_parts_do_not_fit(tmp_path):
         file["X"] = COUNTS[:7]
     with pytest.raises(UnreadableFile, match=r"a\.h5ad: layer 'X' is 7 x 12, expected 30 cells x 12 features"):
         read(path, modality="rna", layer="X")
+    with h5py.File(path, "r+") as file:
+        del file["X"], file["obsm/spatial"]
+        file.create_group("X").attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
+        file["obsm/spatial"] = np.zeros((30, 2, 2))
+    with pytest.raises(UnreadableFile, match=r"a\.h5ad: layer 'X' is a dict, expected a matrix"):
+        read(path, modality="rna", layer="X")
+    with pytest.raises(UnreadableFile, match=r"a\.h5ad: obsm/spatial has 3 dimensions, expected 2"):
+        read(path, modality="rna", layer="obsm/spatial")
     with h5py.File(path, "r+") as file:
         del file["obs"]
         file["obs"] = np.zeros(30, dtype=[("index", "i4")])

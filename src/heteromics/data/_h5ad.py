@@ -155,7 +155,9 @@ class H5mu:
         obs = every._frame("obs")
         rows = obs.index.get_indexer(loaded.obs.index) if obs.index.is_unique else np.array([-1])
         if (rows < 0).any():
-            raise UnreadableFile(f"{self._where}: the cells of '{modality}' are not all in the table of all cells.")
+            raise UnreadableFile(
+                f"{self._where}: the cells of '{modality}' are not all, each once, in its obs of all cells."
+            )
         keys = self._file["mod"].keys()
         for column in obs.columns:
             if column not in loaded.obs and not any(column.startswith(f"{key}:") for key in keys):
