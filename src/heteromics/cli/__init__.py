@@ -48,7 +48,7 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `het
 def main() -> None:
     """Run the command line; an error raised on purpose is printed without a traceback, with status 1."""
     try:
-        app()
+        app(prog_name="heteromics")
     except HeteromicsError as error:
         stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
