@@ -484,7 +484,8 @@ def test_an_h5ad_whose_parts_do_not_fit(tmp_path):
     with pytest.raises(UnreadableFile, match=r"a\.h5ad: obsm/spatial has 3 dimensions, expected 2"):
         read(path, modality="rna", layer="obsm/spatial")
     with h5py.File(path, "r+") as file:
-        del file["obs"]
+        del file["obs"], file["X"]
+        file["X"] = COUNTS
         file["obs"] = np.zeros(30, dtype=[("index", "i4")])
     with pytest.raises(
         UnreadableFile, match=r"a\.h5ad: obs is stored as ndarray, as before AnnData 0\.7\.\n  Fix: write"
