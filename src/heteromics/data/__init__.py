@@ -31,6 +31,9 @@ _HOME = {
     "TRAIN": "splits",
     "VALIDATION": "splits",
     "split_cells": "splits",
+    "SyntheticConfig": "synthetic",
+    "SyntheticMultiome": "synthetic",
+    "simulate": "synthetic",
 }
 
 __all__ = list(_HOME)
