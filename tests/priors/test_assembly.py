@@ -61,6 +61,11 @@ def test_styles_convert_both_ways(ucsc, ensembl):
     assert to_style([ensembl], "ucsc", known=[ucsc]) == [ucsc]
 
 
+def test_sizes_in_the_other_style_are_converted_too():
+    sizes = ["1", "MT", "KI270706.1"]
+    assert to_style(sizes, "ucsc", known=sizes) == ["chr1", "chrM", "KI270706.1"]
+
+
 NAMES = st.one_of(
     st.sampled_from(["chrM", "MT", "M", "chrMT", "chr", "chr1_KI270706v1_random", "KI270706.1", "chrUn_X", "chrEBV"]),
     st.text(alphabet="chrM0123456789XYTLIVabU_.-", min_size=1, max_size=12),

@@ -139,7 +139,11 @@ def test_peaks_listed_twice_are_named_also_under_another_spelling():
 
 def test_the_table_is_ordered_and_reports_what_it_leaves_out(recipe):
     (recipe.parent / "peaks.txt").write_text("chr2:5-9\nchr1_50_90\nchr1-5-9\nchrUn_9:1-2\nGAPDH\n")
-    sets = ["source.peaks=" + str(recipe.parent / "peaks.txt"), "edges.gene_peak=false", "nodes.peak.on_unmatched=report"]
+    sets = [
+        "source.peaks=" + str(recipe.parent / "peaks.txt"),
+        "edges.gene_peak=false",
+        "nodes.peak.on_unmatched=report",
+    ]
     with PriorStore.build(recipe, recipe.with_name("p.duckdb"), sets=sets, progress=False) as store:
         peaks = store.frame("peak")
         assert peaks.values.tolist() == [

@@ -84,7 +84,7 @@ def to_style(names: Iterable[str], style: Style, known: Collection[str] = ()) ->
     """
     if style == "ensembl":
         return [_to_ensembl(name) for name in names]
-    scaffolds = {_to_ensembl(name): name for name in known}
+    scaffolds = {_to_ensembl(name): name for name in known if name.startswith("chr")}
     return [_to_ucsc(name, scaffolds) for name in names]
 
 

@@ -1,0 +1,265 @@
+import dataclasses
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+import heteromics
+from heteromics.errors import PriorError, RecipeError, StoreError
+from heteromics.priors import PriorStore, build_store, load_recipe
+from heteromics.priors import build as engine
+from heteromics.priors.tables import OUTCOMES, SCHEMAS, Built
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def beside(db):
+    """What lies beside the store and begins with its name."""
+    return sorted(path.name for path in db.parent.glob(f"{db.name}*"))
+
+
+@pytest.fixture
+def db(folder):
+    return folder / "priors.duckdb"
+
+
+@pytest.fixture
+def built(recipe, db):
+    build_store(recipe, db, progress=False)
+    return db
+
+
+def test_a_build_leaves_the_store_and_nothing_else(built):
+    assert beside(built) == ["priors.duckdb"]
+
+
+def test_the_books_say_where_every_table_comes_from(recipe, built):
+    with PriorStore.open(built) as store:
+        books = store.provenance().set_index("table_name")
+        assert set(books.index) == {name for name in store.tables() if SCHEMAS[name].kind != "books"}
+        assert books.loc["gene", "source"] == "genes.gtf"
+        assert books.loc["gene", "sha256"] == digest(recipe.with_name("genes.gtf"))
+        assert books.loc["chromosome", "source"] == "chrom.sizes"
+        assert books.loc["gene_peak", "source"] == "tables gene, peak"
+        assert (books["recipe_hash"] == load_recipe(recipe).hash).all()
+        assert books.loc[["chromosome", "gene", "peak", "gene_pathway"], "rows"].tolist() == [2, 4, 4, 3]
+        assert (books["seconds"] >= 0).all()
+        assert store.info.keys() == {
+            "format_version", "heteromics_version", "assembly", "chrom_style", "recipe", "recipe_hash", "recipe_yaml",
+            "created",
+        }  # fmt: skip
+        assert store.info["heteromics_version"] == heteromics.__version__
+        assert store.info["recipe_yaml"] == load_recipe(recipe).as_yaml()
+        assert store.info["created"].endswith("+00:00")
+
+
+def test_names_that_did_not_join_are_reported(built):
+    with PriorStore.open(built) as store:
+        report = store.match_report("gene_pathway")
+        assert report[["source", "name", "outcome"]].values.tolist() == [["sets.gmt", "NOGENE", "absent"]]
+        assert set(store.match_summary()["outcome"]) <= set(OUTCOMES)
+
+
+def test_a_user_of_the_duckdb_shell_can_read_what_tables_and_columns_are(built):
+    with duckdb.connect(str(built), read_only=True) as connection:
+        tables = dict(connection.execute("SELECT table_name, comment FROM duckdb_tables()").fetchall())
+        columns = connection.execute(
+            "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal"
+        ).fetchall()
+    assert tables == {name: SCHEMAS[name].comment for name in tables}
+    for table, column, comment in columns:
+        assert comment == next(known.comment for known in SCHEMAS[table].columns if known.name == column)
+
+
+def test_two_builds_hold_the_same_rows_in_the_same_order(recipe, built):
+    with (
+        PriorStore.build(recipe, built.with_name("again.duckdb"), progress=False) as again,
+        PriorStore.open(built) as store,
+    ):
+        assert again.tables() == store.tables()
+        for name in store.tables():
+            first, second = store.frame(name), again.frame(name)
+            if name == "provenance":
+                first, second = first.drop(columns="seconds"), second.drop(columns="seconds")
+            if name == "store_info":
+                first, second = first.query("key != 'created'"), second.query("key != 'created'")
+            assert first.equals(second), name
+
+
+def test_sizes_take_the_style_of_the_store(recipe, db):
+    sets = ["assembly.chrom_style=ensembl", "nodes.gene.chrom_style=ensembl", "nodes.peak.chrom_style=ensembl"]
+    with PriorStore.build(recipe, db, sets=sets, progress=False) as store:
+        assert store.frame("chromosome").values.tolist() == [["1", 0, 10000], ["2", 1, 5000]]
+        assert set(store.frame("gene")["chrom"]) == {"1", "2"}
+        assert len(store.frame("gene_peak")) > 0
+
+
+def test_chromosomes_that_become_one_are_an_error(recipe, db):
+    recipe.with_name("chrom.sizes").write_text("chr1\t10000\n1\t10000\nchr2\t5000\n")
+    with pytest.raises(PriorError, match="several chromosomes become one in style ucsc: chr1"):
+        build_store(recipe, db, progress=False)
+
+
+def test_an_existing_store_is_kept_unless_force_is_given(recipe, built):
+    before = digest(built)
+    with pytest.raises(StoreError, match="exists already. Fix: --force"):
+        build_store(recipe, built, progress=False)
+    assert digest(built) == before
+    build_store(recipe, built, sets=["edges.gene_peak.within_bp=300"], force=True, progress=False)
+    with PriorStore.open(built) as store:
+        assert "within_bp: 300" in store.info["recipe_yaml"]
+
+
+def test_a_missing_folder_and_missing_sources_are_said_before_any_work(recipe, db):
+    with pytest.raises(StoreError, match="there is no folder"):
+        build_store(recipe, db.parent / "no" / "x.duckdb", progress=False)
+    with pytest.raises(RecipeError, match="1 of 4 sources cannot be had"):
+        build_store(recipe, db, sets=["source.peaks=/no/peaks.bed"], progress=False)
+    assert beside(db) == []
+
+
+def test_an_error_in_a_source_leaves_the_old_store(recipe, built):
+    before = digest(built)
+    recipe.with_name("peaks.bed").write_text("chr1\t9000\t10001\n")
+    with pytest.raises(PriorError, match="end beyond their chromosome"):
+        build_store(recipe, built, force=True, progress=False)
+    assert digest(built) == before
+    assert beside(built) == ["priors.duckdb"]
+
+
+def test_a_full_disk_is_a_store_error_and_leaves_the_old_store(recipe, built, monkeypatch):
+    def full(*args):
+        raise duckdb.IOException("No space left on device")
+
+    before = digest(built)
+    monkeypatch.setattr(engine._Writer, "close_books", full)
+    with pytest.raises(StoreError, match="could not be written; a store that was there is as it was: No space left"):
+        build_store(recipe, built, force=True, progress=False)
+    assert digest(built) == before
+    assert beside(built) == ["priors.duckdb"]
+
+
+KILLED = """
+import os, signal, sys
+from heteromics.priors import build as engine
+
+point, recipe, db = sys.argv[1:]
+
+def killing(function, at):
+    calls = iter(range(at))
+    def run(*args, **kwargs):
+        if next(calls, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+    return run
+
+if point == "between tables":
+    engine._Writer.run = killing(engine._Writer.run, 2)
+elif point == "while inserting":
+    engine._Writer._check_key = killing(engine._Writer._check_key, 3)
+elif point == "before the rename":
+    engine._flush = killing(engine._flush, 0)
+elif point == "after the rename":
+    engine._flush = killing(engine._flush, 1)
+engine.build_store(recipe, db, sets=["edges.gene_peak.within_bp=300"], force=True, progress=False)
+"""
+
+
+@pytest.mark.parametrize("point", ["between tables", "while inserting", "before the rename", "after the rename"])
+def test_a_killed_build_leaves_the_old_store_and_the_next_one_finishes(recipe, built, point):
+    before = digest(built)
+    killed = subprocess.run([sys.executable, "-c", KILLED, point, str(recipe), str(built)], check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    if point == "after the rename":
+        with PriorStore.open(built) as store:
+            assert "within_bp: 300" in store.info["recipe_yaml"]
+    else:
+        assert digest(built) == before
+        assert [name for name in beside(built) if ".building-" in name]
+    build_store(recipe, built, sets=["edges.gene_peak.within_bp=400"], force=True, progress=False)
+    assert beside(built) == ["priors.duckdb"]
+    with PriorStore.open(built) as store:
+        assert "within_bp: 400" in store.info["recipe_yaml"]
+
+
+WAITING = """
+import sys
+from heteromics.priors import build as engine
+
+recipe, db = sys.argv[1:]
+run = engine._Writer.run
+
+def waiting(*args, **kwargs):
+    print("writing", flush=True)
+    sys.stdin.readline()
+    engine._Writer.run = run
+    return run(*args, **kwargs)
+
+engine._Writer.run = waiting
+engine.build_store(recipe, db, force=True, progress=False)
+"""
+
+
+def test_a_second_writer_is_told_the_pid_of_the_first_and_readers_go_on(recipe, built):
+    command = [sys.executable, "-c", WAITING, str(recipe), str(built)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "writing\n"
+        with pytest.raises(StoreError, match=rf"is being written by process {first.pid}\."):
+            build_store(recipe, built, force=True, progress=False)
+        with PriorStore.open(built) as one, PriorStore.open(built) as other:
+            assert one.frame("gene").equals(other.frame("gene"))
+        first.communicate("go on\n", timeout=60)
+    assert first.returncode == 0
+    assert beside(built) == ["priors.duckdb"]
+
+
+def test_a_lock_file_that_nobody_holds_is_no_hindrance(recipe, db):
+    db.with_name(f"{db.name}.lock").write_text(f"{os.getppid()}\n")  # a living process, but it holds no lock
+    db.with_name(f"{db.name}.building-99999").write_text("half")
+    db.with_name(f"{db.name}.building-99999.tmp").mkdir()
+    build_store(recipe, db, progress=False)
+    assert beside(db) == ["priors.duckdb"]
+
+
+def test_readers_keep_their_store_while_it_is_replaced(recipe, built):
+    with PriorStore.open(built) as store:
+        build_store(recipe, built, sets=["edges.gene_peak=false"], force=True, progress=False)
+        assert len(store.frame("gene_peak")) > 0
+    with PriorStore.open(built) as store:
+        assert "gene_peak" not in store.tables()
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"pathway": {"pathway_id": ["a"], "description": [""]}}, "columns size are missing and none are unknown"),
+        (
+            {"pathway": {"pathway_id": ["a"], "description": [""], "size": [1], "x": [1]}},
+            "none are missing and x are unknown",
+        ),
+        ({"pathway": {"pathway_id": ["a", "a"], "description": ["", ""], "size": [1, 2]}}, "1 rows have the same"),
+        (
+            {"protein": {"protein_id": ["a"], "symbol": ["b"]}},
+            "builder edges.pathways returned protein, expected pathway",
+        ),
+    ],
+)
+def test_a_builder_that_breaks_the_contract_is_an_error(recipe, db, monkeypatch, tables, said):
+    made = Built({name: pa.table(columns) for name, columns in tables.items()})
+    steps = tuple(
+        (dataclasses.replace(builder, run=lambda *_: made) if builder.name == "pathways" else builder, config)
+        for builder, config in load_recipe(recipe).steps
+    )
+    checked = dataclasses.replace(load_recipe(recipe), steps=steps)
+    monkeypatch.setattr(engine, "load_recipe", lambda *_: checked)
+    with pytest.raises(PriorError) as error:
+        build_store(recipe, db, progress=False)
+    assert said in str(error.value)
+    assert not db.exists()

@@ -1,0 +1,154 @@
+import json
+
+import pytest
+import yaml
+
+from heteromics.errors import RecipeError
+from heteromics.priors import load_recipe, make_plan
+from heteromics.priors.plan import _Estimator
+from heteromics.priors.registry import BUILDERS
+from heteromics.priors.sources import Sources
+from heteromics.priors.tables import KNOWN_SOURCES, SCHEMAS
+
+
+@pytest.mark.parametrize("name", ["demo", "human_grch38", "mouse_grcm38"])
+def test_shipped_recipes_hold_together(name):
+    recipe = load_recipe(name)
+    assert [builder.name for builder, _ in recipe.steps] == [
+        "gene", "peak", "gene_peak", "pathways", "interactions", "sequence",
+    ]  # fmt: skip
+    assert set(recipe.needed) <= {"sizes", *KNOWN_SOURCES}
+    from heteromics.data.manifest import load_manifest
+
+    manifest = load_manifest()
+    for location in recipe.sources.values():
+        if location.kind == "manifest":
+            item, _, file = location.text.partition("/")
+            assert manifest[item][file].name == file
+
+
+def test_the_registry_fits_the_schemas():
+    for builder in BUILDERS:
+        assert set(builder.makes) | set(builder.needs) <= set(SCHEMAS)
+        assert set(builder.may_read) | set(builder.config().source_names()) <= set(KNOWN_SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("edges.gene_peak.within=5", "tiny.yaml.edges.gene_peak: unknown key 'within'. Did you mean 'within_bp'?"),
+        ("edges.gene_peek.within_bp=5", "tiny.yaml.edges: unknown key 'gene_peek'. Did you mean 'gene_peak'?"),
+        ("nodes.genes.strip_version=true", "unknown key 'genes'. Did you mean 'gene'?"),
+        ("source.gft=x", "tiny.yaml.sources: unknown key 'gft'. Did you mean 'gtf'?"),
+        ("assembley.name=x", "unknown key 'assembley'. Did you mean 'assembly'?"),
+        ("assembly.chrom_style=ncbi", "found 'ncbi', expected one of 'ucsc', 'ensembl'"),
+        ("recipe=2", "tiny.yaml.recipe: found 2, expected one of 1"),
+        ("nodes.gene.strip_version=maybe", "nodes.gene.strip_version: found 'maybe' (str), expected bool"),
+        ("nodes.gene=false", "tiny.yaml.edges.gene_peak needs table gene, which the recipe does not build"),
+        ("sources.sizes", "found no '='"),
+    ],
+)
+def test_a_recipe_that_does_not_hold_together_says_where(recipe, assignment, said):
+    with pytest.raises(RecipeError) as error:
+        load_recipe(recipe, [assignment])
+    assert said in str(error.value)
+
+
+def test_sizes_stand_below_assembly(recipe):
+    recipe.write_text(recipe.read_text().replace("{gtf:", "{sizes: x, gtf:"))
+    with pytest.raises(RecipeError, match="chromosome sizes stand below assembly"):
+        load_recipe(recipe)
+
+
+def test_a_recipe_without_tables_is_an_error(recipe):
+    recipe.write_text("recipe: 1\nassembly: {name: x, sizes: y}\n")
+    with pytest.raises(RecipeError, match="names no table"):
+        load_recipe(recipe)
+
+
+def test_true_and_null_mean_defaults_and_false_leaves_out(recipe):
+    recipe.write_text(
+        "recipe: 1\nassembly: {name: x, sizes: y}\nnodes: {gene: true, peak: null}\nedges: {gene_peak: false}\n"
+    )
+    assert [builder.name for builder, _ in load_recipe(recipe).steps] == ["gene", "peak", "sequence"]
+    steps = load_recipe(recipe, ["attributes.sequence=false"]).steps
+    assert [builder.name for builder, _ in steps] == ["gene", "peak"]
+
+
+def test_names_are_looked_up_beside_the_recipe_in_the_folder_or_in_the_working_directory(recipe, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    where = load_recipe(recipe).sources["gtf"]
+    assert (where.kind, where.text, where.label) == ("path", str(recipe.parent / "genes.gtf"), "genes.gtf")
+    assert load_recipe(recipe, ["source.gtf=mine.gtf"]).sources["gtf"].text == str(other / "mine.gtf")
+    assert load_recipe(recipe, ["source.sizes=s"]).sources["sizes"].text == str(other / "s")
+    assert load_recipe(recipe, ["source.folder=sub"]).sources["gtf"].text == str(other / "sub" / "genes.gtf")
+    assert load_recipe(recipe, ["source.gtf=manifest:item/a.gtf"]).sources["gtf"].label == "manifest:item/a.gtf"
+    assert "gmt" not in load_recipe(recipe, ["source.gmt=null"]).sources
+
+
+def test_all_missing_sources_are_named_at_once():
+    recipe = load_recipe("demo")
+    with pytest.raises(RecipeError) as error:
+        Sources(recipe.sources).check(recipe.used)
+    message = str(error.value)
+    assert message.startswith("8 of 8 sources cannot be had:")
+    assert "source gtf (gene annotation, GTF, plain or gzip) is not given yet: --set source.folder=DIR" in message
+    assert "source sizes (chromosome sizes, two columns)" in message
+
+
+def test_a_file_that_is_not_there_is_named(recipe):
+    sources = Sources(load_recipe(recipe, ["source.gmt=null", "source.genes=/no/where.txt"]).sources)
+    with pytest.raises(RecipeError) as error:
+        sources.check(["gtf", "gmt", "genes"])
+    assert "2 of 3 sources cannot be had" in str(error.value)
+    assert "source gmt (gene sets, GMT) is not given. Fix: --set source.gmt=FILE" in str(error.value)
+    assert "source genes: no file /no/where.txt. Fix: --set source.genes=FILE" in str(error.value)
+
+
+def test_the_hash_follows_what_is_built_not_where_files_lie(recipe, tmp_path):
+    plain = load_recipe(recipe).hash
+    assert len(plain) == 64
+    assert load_recipe(recipe, ["nodes.peak.on_unmatched=error"]).hash == plain  # a default, spelled out
+    assert load_recipe(recipe, [f"source.folder={tmp_path / 'elsewhere'}"]).hash == plain
+    assert load_recipe(recipe, ["edges.gene_peak.within_bp=501"]).hash != plain
+    assert load_recipe(recipe, ["source.gtf=other.gtf"]).hash != plain
+
+
+def test_the_resolved_recipe_can_be_read_again(recipe):
+    first = load_recipe(recipe)
+    again = recipe.with_name("again.yaml")
+    again.write_text(first.as_yaml())
+    assert load_recipe(again).hash == first.hash
+    assert yaml.safe_load(first.as_yaml()) == first.as_dict()
+
+
+def test_a_plan_says_what_is_at_hand_and_how_much_it_makes(recipe):
+    plan = make_plan(recipe, sets=["source.gmt=null"])
+    assert [(source.name, source.where) for source in plan.sources] == [
+        ("sizes", "file"), ("gtf", "file"), ("peaks", "file"), ("gmt", "missing"),
+    ]  # fmt: skip
+    assert [source.fix for source in plan.missing] == ["--set source.gmt=FILE"]
+    rows = {row["table"]: row for row in plan.table_rows()}
+    assert rows["gene"]["rows"] == 4
+    assert rows["peak"]["rows"] == 4
+    assert rows["gene"]["sources"] == "gtf"
+    assert rows["gene_peak"]["sources"] == "table gene, table peak"
+    assert rows["gene_peak"]["rows"] == 2  # 4 genes, 4 peaks, 1 kb of 15 kb, clustered
+    assert rows["pathway"]["rows"] is None
+    assert json.loads(json.dumps(plan.as_dict()))["ready"] is False
+    assert make_plan(recipe).as_dict()["ready"] is True
+    assert {row["where"] for row in make_plan(recipe).source_rows()} == {"file"}
+
+
+def test_a_plan_of_a_shipped_recipe_asks_no_network(tmp_path):
+    plan = make_plan("human_grch38", mirror=tmp_path)
+    where = {source.name: source.where for source in plan.sources}
+    assert where["peaks"] == "missing"
+    assert where["gtf"] in {"to fetch", "cache"}
+    assert {table.table for table in plan.tables} >= {"gene", "gene_peak", "protein_protein", "gene_gene"}
+
+
+def test_every_builder_has_an_estimate():
+    assert all(callable(getattr(_Estimator, builder.name)) for builder in BUILDERS)
