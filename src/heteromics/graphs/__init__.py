@@ -8,6 +8,22 @@
 2
 """
 
-from heteromics.graphs.schema import Compressed, EdgeType, Feature, HeteroGraph, Kind, known_kind, register
+from heteromics.graphs.card import Card
+from heteromics.graphs.cell_feature import cell_feature
+from heteromics.graphs.io import load_graph, save_graph
+from heteromics.graphs.kinds import Feature, Kind, known_kind, register
+from heteromics.graphs.schema import Compressed, EdgeType, HeteroGraph
 
-__all__ = ["Compressed", "EdgeType", "Feature", "HeteroGraph", "Kind", "known_kind", "register"]
+__all__ = [
+    "Card",
+    "Compressed",
+    "EdgeType",
+    "Feature",
+    "HeteroGraph",
+    "Kind",
+    "cell_feature",
+    "known_kind",
+    "load_graph",
+    "register",
+    "save_graph",
+]
