@@ -48,11 +48,18 @@ def test_marrow_is_split_by_donor_site_and_normalised(marrow):
 
 
 def test_scmognn_beats_svd_ridge_on_marrow(marrow):
+    """Five seeds gave RMSE 0.486 to 0.500, mean 0.494 (r 0.675), against 0.540 to 0.547, mean 0.544 (r 0.618), of the
+    ridge and 0.794 of the mean. One network alone: 0.506 to 0.540. The configuration was chosen on validation cells.
+    """
     rna, protein, test = marrow
-    config = ScMoGNNConfig(layers=2, cell_init="svd", max_epochs=200, patience=40)
+    config = ScMoGNNConfig(layers=2, cell_init="svd", members=4, max_epochs=150, patience=30)
     result = predict_modality(rna, protein, splits(test), config=config, seed=0, device="cpu", progress=False)
     table = scores(result)
-    print(table, result.ridge, len(result.model.history))
+    assert table.loc["ScMoGNN", "rmse"] < table.loc["SVDRidge", "rmse"] - 0.025
+    assert table.loc["ScMoGNN", "pearson"] > table.loc["SVDRidge", "pearson"] + 0.03
+    assert table.loc["ScMoGNN", "rmse"] < 0.66 * table.loc["FeatureMean", "rmse"]
+    assert 0.53 < table.loc["SVDRidge", "rmse"] < 0.55  # an honest opponent: 100 or 150 components, penalty 100
+    assert set(result.model.validation_cells) <= set(rna.obs_names[~test])
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +73,21 @@ def blood(mirror):
     return rna, protein
 
 
-def test_scmognn_on_blood(blood):
+def test_scmognn_beats_svd_ridge_on_blood_by_a_little(blood):
+    """Five random splits gave RMSE 0.530 (r 0.504) against 0.535 (r 0.496) of the ridge and 0.696 of the mean; the ridge
+    won one of the five. Counts of 224 proteins in 560 cells are noisy, and most of what is left is noise.
+    """
     rna, protein = blood
-    test = np.zeros(rna.n_obs, bool)
-    test[np.random.default_rng(0).permutation(rna.n_obs)[:120]] = True
-    config = ScMoGNNConfig(layers=2, dropout=0.5, edge_dropout=0.5, max_epochs=300, patience=60)
-    result = predict_modality(rna, protein, splits(test), config=config, seed=0, device="cpu", progress=False)
-    table = scores(result)
-    print(table, result.ridge, len(result.model.history))
+    config = ScMoGNNConfig(layers=2, dropout=0.5, edge_dropout=0.5, members=3, max_epochs=300, patience=50)
+    tables = []
+    for seed in (0, 1):
+        test = np.zeros(rna.n_obs, bool)
+        test[np.random.default_rng(seed).permutation(rna.n_obs)[:120]] = True
+        codes = splits(test, seed)
+        tables.append(
+            scores(predict_modality(rna, protein, codes, config=config, seed=seed, device="cpu", progress=False))
+        )
+    mean = sum(tables) / len(tables)
+    assert mean.loc["ScMoGNN", "rmse"] < mean.loc["SVDRidge", "rmse"]
+    assert mean.loc["ScMoGNN", "rmse"] < 0.78 * mean.loc["FeatureMean", "rmse"]
+    assert mean.loc["ScMoGNN", "pearson"] > mean.loc["SVDRidge", "pearson"] - 0.005
