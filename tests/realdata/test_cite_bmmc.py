@@ -48,8 +48,9 @@ def test_marrow_is_split_by_donor_site_and_normalised(marrow):
 
 
 def test_scmognn_beats_svd_ridge_on_marrow(marrow):
-    """Five seeds gave RMSE 0.486 to 0.500, mean 0.494 (r 0.675), against 0.540 to 0.547, mean 0.544 (r 0.618), of the
-    ridge and 0.794 of the mean. One network alone: 0.506 to 0.540. The configuration was chosen on validation cells.
+    """Five seeds gave RMSE 0.494 (0.486 to 0.500, r 0.675) against 0.544 (r 0.618) of the ridge and 0.794 of the mean.
+
+    One network alone: 0.506 to 0.540. The configuration was chosen on validation cells.
     """
     rna, protein, test = marrow
     config = ScMoGNNConfig(layers=2, cell_init="svd", members=4, max_epochs=150, patience=30)
@@ -74,8 +75,9 @@ def blood(mirror):
 
 
 def test_scmognn_beats_svd_ridge_on_blood_by_a_little(blood):
-    """Five random splits gave RMSE 0.530 (r 0.504) against 0.535 (r 0.496) of the ridge and 0.696 of the mean; the ridge
-    won one of the five. Counts of 224 proteins in 560 cells are noisy, and most of what is left is noise.
+    """Five random splits gave RMSE 0.530 (r 0.504) against 0.535 (r 0.496) of the ridge and 0.696 of the mean.
+
+    The ridge won one of the five.
     """
     rna, protein = blood
     config = ScMoGNNConfig(layers=2, dropout=0.5, edge_dropout=0.5, members=3, max_epochs=300, patience=50)
