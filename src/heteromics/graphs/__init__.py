@@ -8,10 +8,12 @@
 2
 """
 
+from heteromics.graphs.bipartite import bipartite
 from heteromics.graphs.card import Card
 from heteromics.graphs.cell_feature import cell_feature
 from heteromics.graphs.io import load_graph, save_graph
 from heteromics.graphs.kinds import Feature, Kind, known_kind, register
+from heteromics.graphs.pairs import PairBatch, PairBatcher
 from heteromics.graphs.schema import Compressed, EdgeType, HeteroGraph
 
 __all__ = [
@@ -21,6 +23,9 @@ __all__ = [
     "Feature",
     "HeteroGraph",
     "Kind",
+    "PairBatch",
+    "PairBatcher",
+    "bipartite",
     "cell_feature",
     "known_kind",
     "load_graph",

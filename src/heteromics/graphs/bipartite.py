@@ -1,0 +1,375 @@
+"""Attributed bipartite graphs of RNA and ATAC profiles: cells, genes and peaks of a whole data set as one graph.
+
+The paper builds a graph of genes and peaks for every pair of cells (Bi2Former; "Learning Crossmodal Interaction
+Patterns via Attributed Bipartite Graphs for Single-Cell Omics"). Here all pairs share one graph with the counts as
+edges; :class:`heteromics.graphs.PairBatcher` cuts the pairs out of its rows when they are needed. Chromosomes are
+codes, and genes and peaks are sorted by them, so that who may meet whom is a matter of row bounds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from heteromics import __version__
+from heteromics.errors import GraphError, some
+from heteromics.graphs._attributes import attribute_table, gene_columns, peak_columns, summaries
+from heteromics.graphs.pairs import EXPRESSES, OPENS, REACHES
+from heteromics.graphs.schema import Compressed, Feature, HeteroGraph, Kind, register
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scipy import sparse
+
+    from heteromics.priors import PriorStore
+
+__all__ = ["bipartite", "windows"]
+
+Int = NDArray[np.int64]
+Cells = Sequence[str] | NDArray[Any]
+
+_TYPED = {"cell_type": Feature(torch.int64)}
+_SIDE = {
+    "chrom": Feature(torch.int32),
+    "position": Feature(torch.int64),
+    "attributes": Feature(torch.float32, ndim=2),
+}
+register(
+    Kind(
+        "bipartite",
+        nodes={"rna_cell": {}, "atac_cell": {}, "gene": _SIDE, "peak": _SIDE},
+        edges={EXPRESSES: {"weight": Feature(torch.float32)}, OPENS: {"weight": Feature(torch.float32)}},
+        optional_nodes={"rna_cell": _TYPED, "atac_cell": _TYPED},
+        optional_edges={REACHES: {"distance": Feature(torch.int64)}},
+    )
+)
+
+
+def bipartite(
+    rna: AnnData,
+    atac: AnnData,
+    store: PriorStore,
+    *,
+    mask: Literal["chromosome", "window"] = "chromosome",
+    within_bp: int = 150_000,
+    training_cells: Cells | None = None,
+    gene_attributes: Sequence[str] | None = None,
+    peak_attributes: Sequence[str] | None = None,
+    standardise: bool = True,
+    cell_type: str = "cell_type",
+    expect: Literal["counts", "any"] = "counts",
+) -> HeteroGraph:
+    """Build the graph that attributed bipartite graphs of cell pairs are cut from.
+
+    Parameters
+    ----------
+    rna, atac
+        Cells x genes and cells x peaks, counts in ``X``. The cells may be the same, overlap or differ. Genes are looked
+        up in the store by ``var["gene_id"]`` if there is one, else by name (id or symbol); peaks by name or interval.
+    store
+        With tables ``chromosome``, ``gene`` and ``peak``; attributes from ``gene_attribute`` and ``peak_attribute``
+        where it has them.
+    mask
+        Which genes and peaks may attend to each other: all on one chromosome [the paper], or within a window too.
+    within_bp
+        For ``mask="window"``: largest distance in bp from transcription start to peak midpoint.
+    training_cells
+        Names of the cells that summaries over cells are made of, or a boolean mask when both modalities have the same
+        cells. None takes all, which tells a model about its test cells (the published way).
+    gene_attributes
+        Among ``strand, log_length, log_exon_length`` (log10 bp) and over training cells ``mean, variance, share``.
+        None takes all there are.
+    peak_attributes
+        Among ``log_width`` (log10 bp), ``gc``, ``cpg_oe`` and ``share``, the share of training cells where it is open.
+    standardise
+        Attributes with mean 0 and standard deviation 1 over the graph's genes or peaks; False keeps them raw.
+    cell_type
+        Column of ``obs`` with labels, kept where there is one.
+    expect
+        ``"any"`` allows values that are no counts.
+
+    Returns
+    -------
+    HeteroGraph
+        Kind ``"bipartite"``. Nodes ``rna_cell``, ``atac_cell`` (``cell_type`` codes, -1 unknown), ``gene``, ``peak``
+        (``chrom`` code, -1 unknown; ``position``, transcription start or midpoint in bp; ``attributes``), genes and
+        peaks ordered by chromosome and position. Edges ``expresses`` and ``opens`` with ``weight``, the value in ``X``;
+        with a window ``reaches`` with ``distance`` in bp. A gene or peak that does not join the store stays a node
+        with chromosome -1: it is in the readout of its cells, but attends to nothing. ``meta["match"]`` counts and
+        names them all.
+
+    Raises
+    ------
+    GraphError
+        When no gene or no peak joins the store, or a parameter is none of those known.
+    NotCounts, EmptyCells, DuplicateNames
+        For values that are no counts, cells without a value, or names used twice.
+
+    Notes
+    -----
+    Time and memory follow the non-zeros: one copy of each matrix.
+    """
+    if mask not in ("chromosome", "window") or within_bp < 0:
+        raise GraphError(
+            f"found mask={mask!r} and within_bp={within_bp}, expected 'chromosome' or 'window' and at least 0 bp."
+        )
+    _check_store(store)
+    gene = _side("rna", rna, *_place_genes(rna, store), training_cells, expect)
+    peak = _side("atac", atac, *_place_peaks(atac, store), training_cells, expect)
+    gene_names, gene_values = attribute_table(
+        {**gene_columns(store, gene.row), **gene.over_training},
+        gene_attributes,
+        len(gene.row),
+        "gene_attributes",
+        standardise=standardise,
+    )
+    open_share = {"share": peak.over_training["share"]}
+    peak_names, peak_values = attribute_table(
+        {**peak_columns(store, peak.row), **open_share},
+        peak_attributes,
+        len(peak.row),
+        "peak_attributes",
+        standardise=standardise,
+    )
+    edges = {EXPRESSES: gene.edges(), OPENS: peak.edges()}
+    edata = {EXPRESSES: {"weight": gene.weight()}, OPENS: {"weight": peak.weight()}}
+    if mask == "window":
+        indptr, indices, distance = windows(gene.chrom, gene.position, peak.chrom, peak.position, within_bp)
+        edges[REACHES] = Compressed("src", torch.from_numpy(indptr), torch.from_numpy(indices))
+        edata[REACHES] = {"distance": torch.from_numpy(distance)}
+    types, categories = _cell_types((rna, atac), cell_type)
+    return HeteroGraph.from_compressed(
+        edges,
+        names={
+            "rna_cell": _names(rna.obs_names),
+            "atac_cell": _names(atac.obs_names),
+            "gene": gene.names,
+            "peak": peak.names,
+        },
+        ndata={"gene": gene.data(gene_values), "peak": peak.data(peak_values), **types},
+        edata=edata,
+        kind="bipartite",
+        meta={
+            "builder": "bipartite",
+            "heteromics": __version__,
+            "mask": mask,
+            "within_bp": within_bp,
+            "standardised": standardise,
+            "chromosomes": store.frame("chromosome").sort_values("code")["chrom"].tolist(),
+            "attribute_names": {"gene": gene_names, "peak": peak_names},
+            "categories": {"cell_type": categories} if categories else {},
+            "training_cells": {"rna_cell": gene.training, "atac_cell": peak.training},
+            "match": {"gene": gene.match, "peak": peak.match},
+            "store": {key: store.info[key] for key in ("assembly", "chrom_style", "recipe_hash") if key in store.info},
+        },
+    )
+
+
+def windows(
+    gene_chrom: NDArray[np.integer], tss: Int, peak_chrom: NDArray[np.integer], midpoint: Int, within_bp: int
+) -> tuple[Int, Int, Int]:
+    """Find the peaks whose midpoint is near each gene's transcription start.
+
+    Parameters
+    ----------
+    gene_chrom, peak_chrom
+        Chromosome codes, shapes (G,) and (P,); a gene with code -1 reaches nothing.
+    tss, midpoint
+        Positions in bp, 0-based, shapes (G,) and (P,).
+    within_bp
+        Largest distance in bp, inclusive.
+
+    Returns
+    -------
+    indptr, indices, distance
+        Compressed rows, one per gene: shapes (G + 1,), (E,) and (E,), int64. The peaks must be ordered by chromosome
+        code and midpoint; those of a gene are then a run of them.
+
+    Examples
+    --------
+    >>> chrom = np.array([0, 0, 1])
+    >>> windows(np.array([0]), np.array([100]), chrom, np.array([50, 151, 100]), 50)[1:]
+    (array([0]), array([50]))
+    """
+    wide = 1 + max(int(midpoint.max(initial=0)), int(tss.max(initial=0))) + within_bp
+    key = peak_chrom.astype(np.int64) * 2 * wide + midpoint
+    centre = gene_chrom.astype(np.int64) * 2 * wide + tss
+    first, stop = np.searchsorted(key, centre - within_bp, "left"), np.searchsorted(key, centre + within_bp, "right")
+    reached = np.where(gene_chrom >= 0, stop - first, 0)
+    indptr = np.concatenate([[0], np.cumsum(reached)])
+    indices = np.arange(indptr[-1]) + np.repeat(first - indptr[:-1], reached)
+    return indptr, indices, np.abs(midpoint[indices] - np.repeat(tss, reached))
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One modality with its features ordered by chromosome and position."""
+
+    names: NDArray[np.str_]
+    chrom: NDArray[np.int32]
+    position: Int
+    row: Int
+    counts: sparse.csr_matrix
+    over_training: dict[str, NDArray[np.float64]]
+    training: int
+    match: dict[str, Any]
+
+    def edges(self) -> Compressed:
+        return Compressed("src", torch.from_numpy(self.counts.indptr), torch.from_numpy(self.counts.indices))
+
+    def weight(self) -> torch.Tensor:
+        return torch.from_numpy(self.counts.data)
+
+    def data(self, attributes: NDArray[np.float32]) -> dict[str, torch.Tensor]:
+        parts = {"chrom": self.chrom, "position": self.position, "attributes": attributes}
+        return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in parts.items()}
+
+
+def _side(
+    what: str,
+    data: AnnData,
+    row: Int,
+    outcome: Sequence[str],
+    code: Int,
+    position: Int,
+    training_cells: Cells | None,
+    expect: str,
+) -> _Side:
+    """Order the features of one modality.
+
+    ``row`` is their row in the store and ``outcome`` how it was found; ``code`` and ``position`` belong to those rows.
+    """
+    from heteromics.data.checks import check_cells, check_unique_names
+
+    for names, unit in ((data.obs_names, "cells"), (data.var_names, "features")):
+        check_unique_names(names, f"{unit} of {what}")
+    placed = row >= 0
+    if not placed.any():
+        raise GraphError(
+            f"{what}: none of {row.size} features is in the store ({some(data.var_names)}). "
+            "Fix: build the store from these data (--set source.peaks=..., source.gtf=...) and the right assembly."
+        )
+    chrom = np.where(placed, code[np.maximum(row, 0)], -1).astype(np.int32)
+    place = np.where(placed, position[np.maximum(row, 0)], 0)
+    order = np.lexsort((place, chrom))
+    counts = _counts(data.X, order, what, expect)
+    check_cells(counts, data.obs_names, what)
+    names = _names(data.var_names)
+    chosen = _training_rows(data, training_cells, what)
+    found = Counter(outcome)
+    match = {**dict(sorted(found.items())), "unplaced": names[~placed].tolist()}
+    return _Side(
+        names[order],
+        chrom[order],
+        place[order],
+        row[order],
+        counts,
+        summaries(counts if chosen is None else counts[chosen]),
+        data.n_obs if chosen is None else int(chosen.sum()),
+        match,
+    )
+
+
+def _counts(values: Any, order: Int, what: str, expect: str) -> sparse.csr_matrix:
+    """Return float32 compressed rows with columns in the new order, rising within a row, zeros left out."""
+    from scipy import sparse
+
+    from heteromics.data.checks import check_counts, check_finite
+
+    matrix = sparse.csr_matrix(values)
+    (check_counts if expect == "counts" else check_finite)(matrix, what)
+    rank = np.empty(order.size, dtype=matrix.indices.dtype)
+    rank[order] = np.arange(order.size)
+    moved = sparse.csr_matrix(
+        (matrix.data.astype(np.float32), rank[matrix.indices], matrix.indptr.copy()), shape=matrix.shape
+    )
+    moved.sum_duplicates()
+    moved.eliminate_zeros()
+    return moved
+
+
+def _training_rows(data: AnnData, training_cells: Cells | None, what: str) -> NDArray[np.bool_] | None:
+    if training_cells is None:
+        return None
+    asked = np.asarray(training_cells)
+    if asked.dtype == bool:
+        if asked.shape != (data.n_obs,):
+            raise GraphError(
+                f"training_cells: a mask of shape {asked.shape}, but {what} has {data.n_obs} cells. "
+                "Fix: pass names when the modalities have different cells."
+            )
+        chosen = asked
+    else:
+        chosen = np.isin(_names(data.obs_names), asked.astype(str))
+    if not chosen.any():
+        raise GraphError(f"training_cells: none of {asked.size} is a cell of {what}. Fix: pass obs_names.")
+    return chosen
+
+
+def _check_store(store: PriorStore) -> None:
+    if absent := [name for name in ("chromosome", "gene", "peak") if name not in store.tables()]:
+        raise GraphError(
+            f"{store.path} has no table {', '.join(absent)}, which a bipartite graph is built from. "
+            "Fix: a recipe with nodes gene and peak."
+        )
+
+
+def _codes(chrom: Any, store: PriorStore) -> Int:
+    table = store.frame("chromosome")
+    return chrom.map(dict(zip(table["chrom"], table["code"], strict=True))).to_numpy(np.int64)
+
+
+def _place_genes(rna: AnnData, store: PriorStore) -> tuple[Int, list[str], Int, Int]:
+    """Row of each gene in the store and how it was found; chromosome codes and positions of the store's genes."""
+    from heteromics.priors.genes import match_names
+
+    table = store.frame("gene")
+    asked = rna.var.get("gene_id", rna.var_names)
+    row, outcome = match_names(list(map(str, asked)), table["gene_id"].tolist(), table["symbol"].tolist())
+    return row, outcome, _codes(table["chrom"], store), table["tss"].to_numpy(np.int64)
+
+
+def _place_peaks(atac: AnnData, store: PriorStore) -> tuple[Int, list[str], Int, Int]:
+    """As :func:`_place_genes`: by name, else by the interval that the name gives."""
+    from heteromics.priors.peaks import parse_peak_names
+
+    table = store.frame("peak")
+    start, end = (table[side].to_numpy(np.int64) for side in ("chrom_start", "chrom_end"))
+    names = _names(atac.var_names).tolist()
+    by_name = {name: place for place, name in enumerate(table["peak_id"])}
+    row = np.array([by_name.get(name, -1) for name in names], dtype=np.int64)
+    outcome = np.where(row >= 0, "matched", "absent")
+    lost = [name for name, place in zip(names, row, strict=True) if place < 0]
+    read, _ = parse_peak_names(lost)
+    stored = zip(table["chrom"], start.tolist(), end.tolist(), strict=True)
+    by_interval = {interval: place for place, interval in enumerate(stored)} if read.name else {}
+    intervals = zip(read.chrom, read.start.tolist(), read.end.tolist(), strict=True)
+    interval_of = dict(zip(read.name, intervals, strict=True))
+    for place in np.flatnonzero(row < 0):
+        if names[place] in interval_of:
+            row[place] = by_interval.get(interval_of[names[place]], -1)
+            outcome[place] = "alias" if row[place] >= 0 else "absent"
+    return row, outcome.tolist(), _codes(table["chrom"], store), (start + end) // 2
+
+
+def _cell_types(modalities: Sequence[AnnData], column: str) -> tuple[dict[str, dict[str, torch.Tensor]], list[str]]:
+    """Codes of the labels of both modalities over their common sorted categories, -1 for a missing label."""
+    sides = zip(("rna_cell", "atac_cell"), modalities, strict=True)
+    labels = {ntype: data.obs[column].astype(object) for ntype, data in sides if column in data.obs}
+    categories = sorted({str(label) for values in labels.values() for label in values.dropna().unique()})
+    code = {label: place for place, label in enumerate(categories)}
+    coded = {
+        ntype: {"cell_type": torch.tensor([code.get(str(label), -1) for label in values.where(values.notna(), None)])}
+        for ntype, values in labels.items()
+    }
+    return coded, categories
+
+
+def _names(index: Any) -> NDArray[np.str_]:
+    return np.asarray(index, dtype=str)

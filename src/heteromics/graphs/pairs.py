@@ -1,0 +1,269 @@
+"""Batches of (RNA profile, ATAC profile) pairs, cut from compressed rows without a loop over pairs, cells or nodes.
+
+The attributed bipartite graph of a pair joins the genes expressed in one cell with the peaks open in another
+(Bi2Former; "Learning Crossmodal Interaction Patterns via Attributed Bipartite Graphs for Single-Cell Omics"). Genes and
+peaks of the collection are sorted by chromosome, so that those of one pair that may meet are consecutive: a block. Only
+the bounds of the blocks are kept; pairs of nodes on different chromosomes are never formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from heteromics.errors import GraphError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from heteromics.graphs.schema import HeteroGraph
+
+__all__ = ["EXPRESSES", "OPENS", "REACHES", "Mask", "PairBatch", "PairBatcher"]
+
+EXPRESSES = ("rna_cell", "expresses", "gene")
+OPENS = ("atac_cell", "opens", "peak")
+REACHES = ("gene", "reaches", "peak")
+Mask = Literal["chromosome", "window", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class PairBatch:
+    """Several pairs laid end to end: B pairs with NR genes and NA peaks in all.
+
+    Attributes
+    ----------
+    gene, peak
+        Rows of node types ``gene`` and ``peak``, int32, shapes (NR,) and (NA,); rising within a pair.
+    gene_value, peak_value
+        Edge weights (counts), float32, shapes (NR,) and (NA,).
+    gene_chrom, peak_chrom
+        Chromosome codes, int32, -1 where unknown.
+    gene_offsets, peak_offsets
+        Bounds of the pairs, int64, shape (B + 1,): pair b holds genes ``gene_offsets[b]:gene_offsets[b + 1]``.
+    gene_block_ptr, peak_block_ptr
+        Start and stop of each block among the NR genes and the NA peaks, int64, shape (n_blocks, 2) each. Gene and
+        peak may meet only inside a block; no block is empty on either side.
+    gene_position, peak_position, within_bp
+        For a window mask: transcription starts and peak midpoints in bp, int64, shapes (NR,) and (NA,), and the largest
+        distance at which they may meet. None otherwise.
+    """
+
+    gene: Tensor
+    gene_value: Tensor
+    gene_chrom: Tensor
+    gene_offsets: Tensor
+    peak: Tensor
+    peak_value: Tensor
+    peak_chrom: Tensor
+    peak_offsets: Tensor
+    gene_block_ptr: Tensor
+    peak_block_ptr: Tensor
+    gene_position: Tensor | None = None
+    peak_position: Tensor | None = None
+    within_bp: int | None = None
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.gene_offsets) - 1
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> PairBatch:
+        """Return the batch on another device."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {
+            name: part.to(device, non_blocking=non_blocking) if isinstance(part, Tensor) else part
+            for name, part in parts.items()
+        }
+        return PairBatch(**moved)
+
+
+class PairBatcher:
+    """Cuts batches of pairs out of the graph that :func:`heteromics.graphs.bipartite` builds.
+
+    Parameters
+    ----------
+    graph
+        Of kind ``"bipartite"``.
+    mask
+        Which genes and peaks may meet: on one ``"chromosome"``, there within ``graph.meta["within_bp"]`` too
+        (``"window"``), or all (``"none"``, the paper's ablation without edges). Default: the graph's own mask.
+
+    Raises
+    ------
+    GraphError
+        For another kind of graph or an unknown mask.
+
+    Notes
+    -----
+    Time and memory of a batch grow with the expressed genes and open peaks of its cells, whatever the number of genes,
+    peaks and cells of the graph.
+    """
+
+    def __init__(self, graph: HeteroGraph, mask: Mask | None = None) -> None:
+        if graph.kind != "bipartite":
+            raise GraphError(
+                f"found a graph of kind {graph.kind!r}, expected 'bipartite'. "
+                "Fix: build it with heteromics.graphs.bipartite."
+            )
+        self.graph = graph
+        self.mask: Mask = graph.meta["mask"] if mask is None else mask
+        if self.mask not in ("chromosome", "window", "none"):
+            raise GraphError(f"mask: found {mask!r}, expected 'chromosome', 'window' or 'none'.")
+        self._genes = _Rows(graph, EXPRESSES)
+        self._peaks = _Rows(graph, OPENS)
+        self._codes = 1 + max(
+            (int(graph.ndata(side)["chrom"].max()) for side in ("gene", "peak") if graph.num_nodes(side)), default=-1
+        )
+
+    def batch(self, pairs: ArrayLike | Tensor) -> PairBatch:
+        """Return the pairs, in the order given.
+
+        Parameters
+        ----------
+        pairs
+            Rows of ``rna_cell`` and of ``atac_cell``, integers, shape (B, 2).
+
+        Raises
+        ------
+        GraphError
+            When a row does not exist.
+        """
+        rows = self.checked(pairs)
+        gene, gene_value, gene_chrom, gene_offsets = self._genes.take(rows[:, 0])
+        peak, peak_value, peak_chrom, peak_offsets = self._peaks.take(rows[:, 1])
+        gene_ptr, peak_ptr = (
+            _whole_pairs(offsets) if self.mask == "none" else _chromosome_blocks(chrom, offsets, self._codes)
+            for chrom, offsets in ((gene_chrom, gene_offsets), (peak_chrom, peak_offsets))
+        )
+        filled = ((gene_ptr.diff() > 0) & (peak_ptr.diff() > 0)).squeeze(1)
+        near: dict[str, Any] = {}
+        if self.mask == "window":
+            near = {
+                "gene_position": self.graph.ndata("gene")["position"][gene.long()],
+                "peak_position": self.graph.ndata("peak")["position"][peak.long()],
+                "within_bp": int(self.graph.meta["within_bp"]),
+            }
+        return PairBatch(
+            gene,
+            gene_value,
+            gene_chrom,
+            gene_offsets,
+            peak,
+            peak_value,
+            peak_chrom,
+            peak_offsets,
+            gene_ptr[filled],
+            peak_ptr[filled],
+            **near,
+        )
+
+    def stream(self, pairs: ArrayLike | Tensor, size: int) -> Iterator[PairBatch]:
+        """Yield all pairs in batches of ``size``; one batch is held at a time."""
+        rows = self.checked(pairs)
+        for start in range(0, len(rows), size):
+            yield self.batch(rows[start : start + size])
+
+    def checked(self, pairs: ArrayLike | Tensor) -> Tensor:
+        """Return pairs as an int64 tensor of shape (B, 2) whose rows are in the graph, or raise a GraphError."""
+        rows = torch.as_tensor(np.asarray(pairs))
+        if rows.ndim != 2 or rows.shape[1] != 2 or rows.is_floating_point():
+            raise GraphError(
+                f"pairs: found shape {tuple(rows.shape)} of {rows.dtype}, expected integers of shape (pairs, 2): "
+                "rows of rna_cell and of atac_cell."
+            )
+        rows = rows.to(torch.int64)
+        for column, rows_of in ((0, self._genes), (1, self._peaks)):
+            outside = (rows[:, column] < 0) | (rows[:, column] >= rows_of.cells)
+            if count := int(outside.sum()):
+                raise GraphError(
+                    f"pairs: {count} of {len(rows)} rows of {rows_of.ntype} lie outside 0 to {rows_of.cells - 1}, "
+                    f"first {int(rows[outside][0, column])}. Fix: graph.index('{rows_of.ntype}', names)."
+                )
+        return rows
+
+    def pair_graph(self, rna_cell: int, atac_cell: int) -> HeteroGraph:
+        """Return the attributed bipartite graph of one pair, to look at or hand to DGL.
+
+        Nodes ``gene`` and ``peak`` carry ``value``, ``chrom`` and ``attributes``; edges ``(gene, may_reach, peak)`` are
+        all that the mask allows. Enumerates those edges: for one pair, not for many.
+        """
+        from heteromics.graphs.schema import HeteroGraph
+
+        batch = self.batch([[rna_cell, atac_cell]])
+        source, target = block_edges(batch.gene_block_ptr, batch.peak_block_ptr)
+        if batch.gene_position is not None and batch.peak_position is not None and batch.within_bp is not None:
+            near = (batch.gene_position[source] - batch.peak_position[target]).abs() <= batch.within_bp
+            source, target = source[near], target[near]
+        nodes: dict[str, dict[str, Tensor]] = {}
+        for side, ids in (("gene", batch.gene), ("peak", batch.peak)):
+            data = self.graph.ndata(side)
+            nodes[side] = {name: data[name][ids.long()] for name in ("chrom", "position", "attributes")}
+            nodes[side]["value"] = getattr(batch, f"{side}_value")
+        names = {side: self.graph.names[side][getattr(batch, side).numpy()] for side in ("gene", "peak")}
+        cells = [str(self.graph.names[side][row]) for side, row in (("rna_cell", rna_cell), ("atac_cell", atac_cell))]
+        return HeteroGraph.from_edges(
+            {("gene", "may_reach", "peak"): (source, target)},
+            names=names,
+            ndata=nodes,
+            kind="pair",
+            meta={"rna_cell": cells[0], "atac_cell": cells[1], "mask": self.mask},
+        )
+
+
+class _Rows:
+    """The compressed rows of one modality, cells x features, columns rising within a row."""
+
+    def __init__(self, graph: HeteroGraph, etype: tuple[str, str, str]) -> None:
+        self.ntype, _, feature = etype
+        self.cells, self.width = graph.num_nodes(self.ntype), graph.num_nodes(feature)
+        self.indptr, self.indices, order = graph.adjacency(etype, by="src")
+        weight = graph.edata(etype)["weight"]
+        in_order = bool((order == torch.arange(len(order), dtype=order.dtype)).all())
+        self.weight = weight if in_order else weight[order.long()]
+        self.chrom = graph.ndata(feature)["chrom"]
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return features, weights and chromosome codes of some cells end to end, and the bounds of the cells."""
+        start = self.indptr[rows].long()
+        size = self.indptr[rows + 1].long() - start
+        offsets = torch.cat([size.new_zeros(1), size.cumsum(0)])
+        place = torch.arange(int(offsets[-1])) + torch.repeat_interleave(start - offsets[:-1], size)
+        feature = self.indices[place]
+        return feature, self.weight[place], self.chrom[feature.long()], offsets
+
+
+def _chromosome_blocks(chrom: Tensor, offsets: Tensor, codes: int) -> Tensor:
+    """Bounds of each (pair, chromosome) run, (pairs * codes, 2): codes rise within a pair, and -1 gives no block."""
+    pairs = len(offsets) - 1
+    pair = torch.repeat_interleave(torch.arange(pairs), offsets.diff())
+    sizes = torch.bincount(pair * (codes + 1) + chrom + 1, minlength=pairs * (codes + 1))
+    stop = sizes.cumsum(0)
+    bounds = torch.stack([stop - sizes, stop], 1).reshape(pairs, codes + 1, 2)
+    return bounds[:, 1:].reshape(-1, 2)
+
+
+def _whole_pairs(offsets: Tensor) -> Tensor:
+    return torch.stack([offsets[:-1], offsets[1:]], 1)
+
+
+def block_edges(gene_block_ptr: Tensor, peak_block_ptr: Tensor) -> tuple[Tensor, Tensor]:
+    """Enumerate every (gene, peak) of every block, in order of blocks, genes and peaks; int64, shape (E,) each.
+
+    Examples
+    --------
+    >>> gene, peak = block_edges(torch.tensor([[0, 2], [3, 4]]), torch.tensor([[0, 1], [1, 3]]))
+    >>> gene.tolist(), peak.tolist()
+    ([0, 1, 3, 3], [0, 0, 1, 2])
+    """
+    rows, columns = (ptr.diff().squeeze(1) for ptr in (gene_block_ptr, peak_block_ptr))
+    size = rows * columns
+    block = torch.repeat_interleave(torch.arange(len(size), device=size.device), size)
+    within = torch.arange(int(size.sum()), device=size.device) - (size.cumsum(0) - size)[block]
+    return (
+        gene_block_ptr[block, 0] + within // columns[block],
+        peak_block_ptr[block, 0] + within % columns[block],
+    )

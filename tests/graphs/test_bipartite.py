@@ -1,0 +1,331 @@
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+
+from heteromics.errors import DuplicateNames, EmptyCells, GraphError, NotCounts
+from heteromics.graphs import HeteroGraph, PairBatcher, bipartite
+from heteromics.graphs._attributes import summaries
+from heteromics.graphs.bipartite import windows
+from heteromics.graphs.pairs import EXPRESSES, OPENS, REACHES, block_edges
+
+CHROMS = {"chr1": 0, "chr2": 1, "chrX": 2}
+
+
+class FakeStore:
+    """The part of a prior store that the builder reads."""
+
+    path, info = "store.duckdb", {"assembly": "toy", "chrom_style": "ucsc", "recipe_hash": "0"}
+
+    def __init__(self, genes, peaks, fasta=True):
+        self.frames = {
+            "chromosome": pd.DataFrame({"chrom": list(CHROMS), "code": list(CHROMS.values()), "size": 10_000}),
+            "gene": genes[["gene_id", "symbol", "chrom", "tss"]],
+            "gene_attribute": genes[["gene_id", "strand_sign", "length"]].assign(exon_length=pd.NA),
+            "peak": peaks[["peak_id", "chrom", "chrom_start", "chrom_end"]],
+            "peak_attribute": peaks[["peak_id"]].assign(
+                width=peaks["chrom_end"] - peaks["chrom_start"],
+                gc=np.linspace(0.3, 0.6, len(peaks)) if fasta else np.nan,
+                cpg_oe=np.nan,
+            ),
+        }
+
+    def tables(self):
+        return list(self.frames)
+
+    def frame(self, name):
+        return self.frames[name]
+
+
+def toy(seed=0, cells=12, n_genes=14, n_peaks=40, **options):
+    """Genes and peaks in an order that has nothing to do with the genome; the last of each is not in the store."""
+    rng = np.random.default_rng(seed)
+    chrom = np.array(list(CHROMS))
+    genes = pd.DataFrame(
+        {
+            "gene_id": [f"ENSG{i:02}" for i in range(n_genes)],
+            "symbol": [f"G{i}" for i in range(n_genes)],
+            "chrom": chrom[rng.integers(0, 3, n_genes)],
+            "tss": rng.integers(0, 5_000, n_genes),
+            "strand_sign": rng.choice([-1, 1], n_genes),
+            "length": rng.integers(100, 2_000, n_genes),
+        }
+    )
+    start = rng.permutation(n_peaks) * 120
+    peaks = pd.DataFrame({"chrom": chrom[rng.integers(0, 3, n_peaks)], "chrom_start": start, "chrom_end": start + 100})
+    peaks["peak_id"] = [f"{c}:{s}-{e}" for c, s, e in zip(*(peaks[k] for k in peaks), strict=True)]
+    obs = pd.DataFrame({"cell_type": list("ab") * (cells // 2)}, index=[f"c{i}" for i in range(cells)])
+    made = []
+    for size, names in ((n_genes, genes["symbol"]), (n_peaks, peaks["peak_id"])):
+        counts = rng.poisson(0.7, (cells, size)) + (np.arange(size) == rng.integers(0, size - 1, (cells, 1)))
+        made.append(ad.AnnData(sparse.csr_matrix(counts.astype(np.float32)), obs, pd.DataFrame(index=list(names))))
+    return *made, FakeStore(genes.iloc[:-1], peaks.iloc[:-1], **options)
+
+
+def dense(graph, etype):
+    indptr, indices, eids = graph.adjacency(etype)
+    shape = graph.num_nodes(etype[0]), graph.num_nodes(etype[2])
+    values = graph.edata(etype)["weight"][eids.long()]
+    return sparse.csr_matrix((values.numpy(), indices.numpy(), indptr.numpy()), shape=shape).toarray()
+
+
+def test_edges_are_the_counts_under_their_names():
+    rna, atac, store = toy()
+    graph = bipartite(rna, atac, store).validate()
+    for data, etype in ((rna, EXPRESSES), (atac, OPENS)):
+        names = graph.names[etype[2]]
+        np.testing.assert_array_equal(dense(graph, etype), data[:, names].X.toarray())
+    assert graph.kind == "bipartite"
+    assert graph.meta["categories"] == {"cell_type": ["a", "b"]}
+    assert graph.ndata("rna_cell")["cell_type"].tolist() == [0, 1] * 6
+    assert graph.meta["chromosomes"] == list(CHROMS)
+
+
+def test_features_are_sorted_and_placed_as_in_the_store():
+    rna, atac, store = toy()
+    graph = bipartite(rna, atac, store)
+    genes = store.frame("gene").set_index("symbol")
+    chrom, position = (graph.ndata("gene")[name].numpy() for name in ("chrom", "position"))
+    for name, code, place in zip(graph.names["gene"], chrom, position, strict=True):
+        expected = (CHROMS[genes.chrom[name]], genes.tss[name]) if name in genes.index else (-1, 0)
+        assert (code, place) == expected
+    for side in ("gene", "peak"):
+        key = [
+            tuple(pair)
+            for pair in torch.stack([graph.ndata(side)[n].long() for n in ("chrom", "position")], 1).tolist()
+        ]
+        assert key == sorted(key)
+
+
+def test_what_does_not_join_is_kept_out_of_attention_and_named():
+    rna, atac, store = toy()
+    graph = bipartite(rna, atac, store)
+    assert graph.meta["match"]["gene"] == {"absent": 1, "matched": 13, "unplaced": ["G13"]}
+    assert graph.meta["match"]["peak"]["unplaced"] == [atac.var_names[-1]]
+    row = graph.index("gene", ["G13"])[0]
+    batcher = PairBatcher(graph)
+    batch = batcher.batch(np.stack([np.arange(12)] * 2, 1))
+    source, _ = block_edges(batch.gene_block_ptr, batch.peak_block_ptr)
+    assert (batch.gene == row).any()
+    assert not (batch.gene[source] == row).any()
+
+
+def test_peaks_written_in_another_way_join_by_interval():
+    rna, atac, store = toy()
+    atac.var_names = [name.replace(":", "_").replace("-", "_") for name in atac.var_names]
+    assert bipartite(rna, atac, store).meta["match"]["peak"] == {
+        "absent": 1,
+        "alias": 39,
+        "unplaced": [atac.var_names[-1]],
+    }
+
+
+def test_gene_ids_go_before_names():
+    rna, atac, store = toy()
+    rna.var["gene_id"] = [f"ENSG{i:02}.3" for i in range(14)]
+    rna.var_names = [f"alias{i}" for i in range(14)]
+    assert bipartite(rna, atac, store).meta["match"]["gene"]["version_stripped"] == 13
+
+
+def test_attributes_come_from_training_cells_alone():
+    rna, atac, store = toy()
+    training = [f"c{i}" for i in range(6)]
+    graph = bipartite(rna, atac, store, training_cells=training, standardise=False)
+    other = rna.copy()
+    other.X[6:] = other.X[6:] * 5
+    again = bipartite(other, atac, store, training_cells=np.arange(12) < 6, standardise=False)
+    torch.testing.assert_close(graph.ndata("gene")["attributes"], again.ndata("gene")["attributes"])
+    names = graph.meta["attribute_names"]
+    assert names["gene"] == ["strand", "log_length", "mean", "variance", "share"]
+    assert names["peak"] == ["gc", "share"]  # all peaks have one width: nothing to learn from
+    share = graph.ndata("gene")["attributes"][:, 4].numpy()
+    np.testing.assert_allclose(share, (rna[:6, graph.names["gene"]].X.toarray() > 0).mean(0))
+
+
+def test_attributes_are_standardised_and_unknown_ones_are_average():
+    rna, atac, store = toy()
+    graph = bipartite(rna, atac, store)
+    values = graph.ndata("gene")["attributes"]
+    placed = graph.ndata("gene")["chrom"] >= 0
+    np.testing.assert_allclose(values[:, 2].mean(), 0, atol=1e-6)
+    np.testing.assert_allclose(values[:, 2].std(correction=0), 1, atol=1e-6)
+    assert values[~placed, 0].tolist() == [0.0]
+    np.testing.assert_allclose(values[placed, 0].mean(), 0, atol=1e-6)
+
+
+def test_summaries_agree_with_dense_arithmetic():
+    counts = np.random.default_rng(1).poisson(0.8, (30, 7)) + np.eye(30, 7, dtype=int)
+    counts[:, 0] += 1
+    found = summaries(sparse.csr_matrix(counts.astype(np.float32)))
+    logs = np.log1p(counts / counts.sum(1, keepdims=True) * np.median(counts.sum(1)))
+    np.testing.assert_allclose(found["mean"], logs.mean(0))
+    np.testing.assert_allclose(found["variance"], logs.var(0), atol=1e-12)
+    np.testing.assert_allclose(found["share"], (counts > 0).mean(0))
+
+
+def test_unpaired_cells_and_missing_labels():
+    rna, atac, store = toy()
+    atac = atac[3:9].copy()
+    atac.obs_names = [f"d{i}" for i in range(6)]
+    atac.obs["cell_type"] = pd.Categorical(["b", None, "z", "b", "z", "b"])
+    graph = bipartite(rna, atac, store).validate()
+    assert graph.meta["categories"]["cell_type"] == ["a", "b", "z"]
+    assert graph.ndata("atac_cell")["cell_type"].tolist() == [1, -1, 2, 1, 2, 1]
+    assert len(PairBatcher(graph).batch([[11, 5]])) == 1
+
+
+def test_windows_agree_with_all_pairs():
+    rng = np.random.default_rng(5)
+    gene_chrom, peak_chrom = rng.integers(-1, 3, 30), np.sort(rng.integers(-1, 3, 200))
+    tss, midpoint = rng.integers(0, 2_000, 30), rng.integers(0, 2_000, 200)
+    midpoint = midpoint[np.lexsort((midpoint, peak_chrom))]
+    order = np.lexsort((midpoint, peak_chrom))
+    peak_chrom, midpoint = peak_chrom[order], midpoint[order]
+    indptr, indices, distance = windows(gene_chrom, tss, peak_chrom, midpoint, 150)
+    gap = np.abs(tss[:, None] - midpoint)
+    expected = (gap <= 150) & (gene_chrom[:, None] == peak_chrom) & (gene_chrom[:, None] >= 0)
+    row = np.repeat(np.arange(30), np.diff(indptr))
+    assert set(zip(row.tolist(), indices.tolist(), strict=True)) == set(
+        zip(*map(list, np.nonzero(expected)), strict=True)
+    )
+    np.testing.assert_array_equal(distance, gap[row, indices])
+
+
+@pytest.mark.parametrize("mask", ["chromosome", "window", "none"])
+def test_batches_hold_what_the_dense_mask_says(mask):
+    rna, atac, store = toy(seed=3)
+    graph = bipartite(rna, atac, store, mask="window", within_bp=600)
+    pairs = np.random.default_rng(0).integers(0, 12, (9, 2))
+    batch = PairBatcher(graph, mask).batch(pairs)
+    counts = dense(graph, EXPRESSES), dense(graph, OPENS)
+    place = {side: {k: graph.ndata(side)[k].numpy() for k in ("chrom", "position")} for side in ("gene", "peak")}
+    source, target = block_edges(batch.gene_block_ptr, batch.peak_block_ptr)
+    if mask == "window":
+        near = (batch.gene_position[source] - batch.peak_position[target]).abs() <= batch.within_bp
+        source, target = source[near], target[near]
+    found = set()
+    for b, (i, j) in enumerate(pairs):
+        for side, row, values in (("gene", i, counts[0]), ("peak", j, counts[1])):
+            start, stop = getattr(batch, f"{side}_offsets")[b : b + 2]
+            ids = getattr(batch, side)[start:stop].numpy()
+            np.testing.assert_array_equal(ids, np.flatnonzero(values[row]))
+            np.testing.assert_array_equal(getattr(batch, f"{side}_value")[start:stop], values[row][ids])
+            np.testing.assert_array_equal(getattr(batch, f"{side}_chrom")[start:stop], place[side]["chrom"][ids])
+        allowed = (counts[0][i] > 0)[:, None] & (counts[1][j] > 0)
+        if mask != "none":
+            chrom = place["gene"]["chrom"][:, None]
+            allowed &= (chrom == place["peak"]["chrom"]) & (chrom >= 0)
+        if mask == "window":
+            allowed &= np.abs(place["gene"]["position"][:, None] - place["peak"]["position"]) <= 600
+        found |= {(b, g, p) for g, p in zip(*map(list, np.nonzero(allowed)), strict=True)}
+    pair = torch.repeat_interleave(torch.arange(9), batch.gene_offsets.diff())[source]
+    edges = list(zip(pair.tolist(), batch.gene[source].tolist(), batch.peak[target].tolist(), strict=True))
+    assert len(edges) == len(set(edges))
+    assert set(edges) == found
+
+
+def test_streaming_gives_the_batches_one_by_one():
+    graph = bipartite(*toy())
+    batcher, pairs = PairBatcher(graph), np.stack([np.arange(12), np.arange(12)[::-1]], 1)
+    whole, parts = batcher.batch(pairs), list(batcher.stream(pairs, 5))
+    assert [len(part) for part in parts] == [5, 5, 2]
+    for name in ("gene", "gene_value", "peak", "peak_value", "peak_chrom"):
+        torch.testing.assert_close(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
+    assert len(batcher.batch(np.empty((0, 2), int))) == 0
+
+
+def test_pair_graph_is_the_batch_as_a_graph():
+    graph = bipartite(*toy(), mask="window", within_bp=600)
+    batcher = PairBatcher(graph)
+    pair = batcher.pair_graph(2, 7).validate()
+    batch = batcher.batch([[2, 7]])
+    assert pair.num_nodes("gene") == len(batch.gene)
+    assert pair.names["peak"].tolist() == graph.names["peak"][batch.peak.numpy()].tolist()
+    assert pair.meta["rna_cell"] == "c2"
+    assert pair.meta["atac_cell"] == "c7"
+    whole = PairBatcher(graph, "chromosome").pair_graph(2, 7)
+    etype = ("gene", "may_reach", "peak")
+    assert 0 < pair.num_edges(etype) < whole.num_edges(etype)
+
+
+def test_a_window_graph_survives_the_disk(tmp_path):
+    graph = bipartite(*toy(), mask="window", within_bp=600)
+    graph.save(tmp_path / "graph")
+    again = HeteroGraph.load(tmp_path / "graph").validate()
+    assert again.meta == graph.meta
+    torch.testing.assert_close(again.edata(REACHES)["distance"], graph.edata(REACHES)["distance"])
+    left, right = (PairBatcher(each).batch([[0, 1]]) for each in (graph, again))
+    torch.testing.assert_close(left.peak_value, right.peak_value)
+
+
+def spoiled(change):
+    rna, atac, store = toy()
+    change(rna, atac, store)
+    return rna, atac, store
+
+
+def negative(rna, atac, store):
+    rna.X.data[3] = -1
+
+
+def empty(rna, atac, store):
+    atac.X.data[atac.X.indptr[4] : atac.X.indptr[5]] = 0
+
+
+def twice(rna, atac, store):
+    rna.var_names = ["G0", *rna.var_names[:-1]]
+
+
+def elsewhere(rna, atac, store):
+    atac.var_names = [f"9:{i}-{i + 1}" for i in range(atac.n_vars)]
+
+
+def without_peaks(rna, atac, store):
+    del store.frames["peak"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (negative, NotCounts, "1 negative"),
+        (empty, EmptyCells, "atac: 1 of 12 cells"),
+        (twice, DuplicateNames, "features of rna: 1 of 13 names are used more than once"),
+        (elsewhere, GraphError, "atac: none of 40 features is in the store"),
+        (without_peaks, GraphError, "no table peak"),
+    ],
+)
+def test_bad_input(change, error, message):
+    rna, atac, store = spoiled(change)
+    with pytest.raises(error, match=message):
+        bipartite(rna, atac, store)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mask": "gene"}, "mask='gene' and within_bp=150000, expected 'chromosome' or 'window'"),
+        ({"gene_attributes": ["varianc"]}, "unknown attribute 'varianc'. Did you mean 'variance'"),
+        ({"peak_attributes": ["cpg_oe"]}, "unknown attribute 'cpg_oe'.* built with FASTA"),
+        ({"training_cells": ["nobody"]}, "none of 1 is a cell of rna"),
+        ({"training_cells": np.ones(3, bool)}, "a mask of shape \\(3,\\), but rna has 12 cells"),
+    ],
+)
+def test_bad_parameters(options, message):
+    with pytest.raises(GraphError, match=message):
+        bipartite(*toy(), **options)
+
+
+def test_bad_pairs():
+    graph = bipartite(*toy())
+    batcher = PairBatcher(graph)
+    with pytest.raises(GraphError, match="1 of 2 rows of atac_cell lie outside 0 to 11, first 12"):
+        batcher.batch([[0, 0], [1, 12]])
+    with pytest.raises(GraphError, match=r"found shape \(3,\)"):
+        batcher.batch([1, 2, 3])
+    with pytest.raises(GraphError, match="mask: found 'gene'"):
+        PairBatcher(graph, "gene")
+    other = HeteroGraph.from_edges({("a", "to", "b"): ([0], [0])}, names={"a": ["x"], "b": ["y"]})
+    with pytest.raises(GraphError, match="kind 'custom', expected 'bipartite'"):
+        PairBatcher(other)
