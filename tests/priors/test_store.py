@@ -92,6 +92,12 @@ def test_a_name_of_two_kinds_asks_for_its_kind(recipe):
             store.subgraph(["peak:chr1:900-1100", "pathway:chr1:900-1100"])
 
 
+def test_a_node_given_twice_counts_once(store):
+    once = store.neighbors("ALPHA", 2)
+    assert store.neighbors(["ALPHA", "gene:ALPHA", A, f"gene:{A}"], 2).equals(once)
+    assert set(store.subgraph(["ALPHA", f"gene:{A}"])) == {A}
+
+
 def test_names_are_parameters_not_sql(store):
     for name in ("'; DROP TABLE gene; --", 'x" OR 1=1', "%"):
         with pytest.raises(StoreError, match="is not in the store"):

@@ -32,7 +32,7 @@ def resolve(store: PriorStore, names: str | Sequence[str]) -> list[Node]:
         When a name is not there or means several nodes; all such names are reported at once.
     """
     names = [names] if isinstance(names, str) else list(names)
-    found = {name: _candidates(store, name) for name in dict.fromkeys(names)}
+    found = _candidates(store, list(dict.fromkeys(names)))
     problems = [
         f"'{name}' is {'not in the store' if not nodes else 'ambiguous'}. {_advice(store, name, nodes)}"
         for name, nodes in found.items()
@@ -48,22 +48,37 @@ def _node_tables(store: PriorStore) -> list[TableSchema]:
     return [SCHEMAS[name] for name in store.tables() if SCHEMAS[name].kind == "node"]
 
 
-def _candidates(store: PriorStore, name: str) -> list[Node]:
+def _candidates(store: PriorStore, names: Sequence[str]) -> dict[str, list[Node]]:
+    """Return all nodes that each name can mean; a symbol counts only where no identifier fits."""
     tables = _node_tables(store)
-    kind, colon, rest = name.partition(":")
-    if colon and kind in {table.name for table in tables}:
-        tables, name = [table for table in tables if table.name == kind], rest
-    nodes = [
-        (table.name, name)
-        for table in tables
-        if store.connection.execute(
-            f'SELECT 1 FROM "{table.name}" WHERE "{table.key[0]}" = ? LIMIT 1', [name]
-        ).fetchall()
-    ]
-    if nodes or "gene" not in {table.name for table in tables}:
-        return nodes
-    rows = store.connection.execute("SELECT gene_id FROM gene WHERE symbol = ? ORDER BY gene_id", [name]).fetchall()
-    return [("gene", gene_id) for (gene_id,) in rows]
+    kinds = [table.name for table in tables]
+    found: dict[str, list[Node]] = {name: [] for name in names}
+    asked: dict[str, dict[str, list[str]]] = {kind: {} for kind in kinds}
+    for name in names:
+        kind, colon, rest = name.partition(":")
+        if colon and kind in kinds:
+            asked[kind].setdefault(rest, []).append(name)
+        else:
+            for every in kinds:
+                asked[every].setdefault(name, []).append(name)
+    for table in tables:
+        key = table.key[0]
+        there = _matching(store, f'SELECT "{key}" FROM "{table.name}"', key, list(asked[table.name]))
+        for (node,) in there:
+            for name in asked[table.name][node]:
+                found[name].append((table.name, node))
+    if "gene" in kinds:
+        unknown = {name for name, nodes in found.items() if not nodes}
+        symbols = [symbol for symbol, given in asked["gene"].items() if unknown.intersection(given)]
+        for symbol, gene_id in _matching(store, "SELECT symbol, gene_id FROM gene", "symbol", symbols):
+            for name in unknown.intersection(asked["gene"][symbol]):
+                found[name].append(("gene", gene_id))
+    return found
+
+
+def _matching(store: PriorStore, select: str, column: str, values: Sequence[str]) -> list[tuple[str, ...]]:
+    sql = f'{select} WHERE "{column}" IN (SELECT unnest(?::VARCHAR[])) ORDER BY ALL'
+    return store.connection.execute(sql, [values]).fetchall() if values else []
 
 
 def _advice(store: PriorStore, name: str, nodes: Sequence[Node]) -> str:
@@ -95,41 +110,45 @@ def edge_tables(store: PriorStore, edges: str | Sequence[str] | None) -> list[Ta
 def neighbors(
     store: PriorStore, node: str | Sequence[str], hops: int, edges: str | Sequence[str] | None, direction: str
 ) -> pd.DataFrame:
-    """See :meth:`PriorStore.neighbors`. A recursive query that keeps each node once (``USING KEY``)."""
+    """See :meth:`PriorStore.neighbors`.
+
+    A recursive query that keeps each node once (``USING KEY``). Each edge table is asked for the edges that leave the
+    nodes found last (``IN``), which DuckDB turns into a filtered scan; joining all edges as one would build a hash
+    table of them at every hop.
+    """
     if hops < 1:
         raise StoreError(f"hops: found {hops}, expected 1 or more.")
     if direction not in DIRECTIONS:
         raise StoreError(f"direction: found {direction!r}, expected one of {', '.join(DIRECTIONS)}.")
     starts = resolve(store, node)
-    walks = " UNION ALL ".join(_walks(edge_tables(store, edges), direction))
-    if not walks:
+    steps = " UNION ALL ".join(_steps(edge_tables(store, edges), direction))
+    if not steps:
         return pd.DataFrame({"node": [], "node_type": [], "hop": [], "via": []})
     sql = f"""
-        WITH RECURSIVE step(from_type, from_node, to_type, to_node, via) AS ({walks}),
-        reached(node_type, node, hop, via) USING KEY (node_type, node) AS (
-            SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), 0, ''
+        WITH RECURSIVE reached(node_type, node, hop, via) USING KEY (node_type, node) AS (
+            SELECT unnest($types::VARCHAR[]), unnest($names::VARCHAR[]), 0, ''
             UNION
-            SELECT step.to_type, step.to_node, min(reached.hop) + 1,
-                   string_agg(DISTINCT step.via, ', ' ORDER BY step.via)
-            FROM reached
-            JOIN step ON step.from_type = reached.node_type AND step.from_node = reached.node
-            LEFT JOIN recurring.reached AS seen ON seen.node_type = step.to_type AND seen.node = step.to_node
-            WHERE seen.node IS NULL AND reached.hop < ?
-            GROUP BY step.to_type, step.to_node
+            SELECT step.node_type, step.node, min(step.hop), string_agg(DISTINCT step.via, ', ' ORDER BY step.via)
+            FROM ({steps}) AS step(node_type, node, hop, via)
+            LEFT JOIN recurring.reached AS seen ON seen.node_type = step.node_type AND seen.node = step.node
+            WHERE seen.node IS NULL
+            GROUP BY step.node_type, step.node
         )
         SELECT node, node_type, hop, via FROM reached WHERE hop > 0 ORDER BY hop, node_type, node
     """
-    kinds, names = [kind for kind, _ in starts], [name for _, name in starts]
-    return store.connection.execute(sql, [kinds, names, hops]).df()
+    parameters = {"types": [kind for kind, _ in starts], "names": [name for _, name in starts], "hops": hops}
+    return store.connection.execute(sql, parameters).df()
 
 
-def _walks(tables: Sequence[TableSchema], direction: str) -> Iterator[str]:
-    """Yield one SELECT for each way an edge table can be walked."""
+def _steps(tables: Sequence[TableSchema], direction: str) -> Iterator[str]:
+    """Yield one SELECT for each way an edge table can be walked: the nodes one hop beyond those found last."""
     for table in tables:
         out, back = table.ends, table.ends[::-1]
         ways = [out, back] if direction == "both" or not table.directed else [out] if direction == "out" else [back]
         for (start, start_type), (end, end_type) in ways:
-            yield f"""SELECT '{start_type}', "{start}", '{end_type}', "{end}", '{table.name}' FROM "{table.name}" """
+            yield f"""
+                SELECT '{end_type}', "{end}", (SELECT max(hop) + 1 FROM reached), '{table.name}' FROM "{table.name}"
+                WHERE "{start}" IN (SELECT node FROM reached WHERE node_type = '{start_type}' AND hop < $hops)"""
 
 
 def subgraph(store: PriorStore, nodes: Sequence[str]) -> nx.MultiDiGraph:
@@ -150,7 +169,9 @@ def subgraph(store: PriorStore, nodes: Sequence[str]) -> nx.MultiDiGraph:
         key = SCHEMAS[kind].key[0]
         for table in there:
             if table.name == kind or (table.kind == "attribute" and table.key == (key,)):
-                for row in _rows(store, f'SELECT * FROM "{table.name}" WHERE list_contains(?, "{key}")', [names]):
+                for row in _rows(
+                    store, f'SELECT * FROM "{table.name}" WHERE "{key}" IN (SELECT unnest(?::VARCHAR[]))', [names]
+                ):
                     graph.nodes[row[key]].update({name: value for name, value in row.items() if name != key})
     for table in edge_tables(store, None):
         _add_edges(store, graph, table, by_kind)
@@ -161,7 +182,8 @@ def _add_edges(store: PriorStore, graph: nx.MultiDiGraph, table: TableSchema, by
     (start, start_type), (end, end_type) = table.ends
     if start_type not in by_kind or end_type not in by_kind:
         return
-    sql = f'SELECT * FROM "{table.name}" WHERE list_contains(?, "{start}") AND list_contains(?, "{end}")'
+    chosen = "IN (SELECT unnest(?::VARCHAR[]))"
+    sql = f'SELECT * FROM "{table.name}" WHERE "{start}" {chosen} AND "{end}" {chosen} ORDER BY "{start}", "{end}"'
     for row in _rows(store, sql, [by_kind[start_type], by_kind[end_type]]):
         key = ":".join([table.name, *(str(row[name]) for name in table.key if name not in (start, end))])
         data = {name: value for name, value in row.items() if name not in (start, end)} | {"directed": table.directed}
