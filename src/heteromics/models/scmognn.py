@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from heteromics import _config
 from heteromics.errors import DataError, ModelError, some
+from heteromics.graphs.cell_feature import EXPRESSED_BY, PATHWAY
 from heteromics.models._io import SavedModel, check_features, load_model, save_model
 from heteromics.models._scmognn_config import ScMoGNNConfig
 from heteromics.models._scmognn_network import CellFeatureNetwork, CellFeatureTensors
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from heteromics.graphs import HeteroGraph
-
-EXPRESSED_BY = ("feature", "expressed_by", "cell")
-PATHWAY = ("feature", "pathway", "feature")
 
 
 class ScMoGNN:
@@ -69,6 +67,18 @@ class ScMoGNN:
     ------
     ModelError
         For another task, or a graph that is no cell-feature graph.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> from heteromics.graphs import cell_feature
+    >>> rna = AnnData(sparse.csr_matrix(np.random.default_rng(0).poisson(2.0, (40, 12)).astype(np.float32)))
+    >>> protein = AnnData(rna.X[:30, :2].toarray() + 1)
+    >>> protein.var_names = ["CD3", "CD19"]
+    >>> model = ScMoGNN(cell_feature(rna), config=ScMoGNNConfig(width=8, layers=1))
+    >>> predicted = model.fit(protein, max_epochs=3, device="cpu", progress=False).predict(cells=["38", "39"])
+    >>> predicted.shape, list(predicted.columns)
+    ((2, 2), ['CD3', 'CD19'])
     """
 
     features: dict[str, tuple[str, ...]]

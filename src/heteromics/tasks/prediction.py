@@ -94,6 +94,18 @@ def predict_modality(
     ------
     DataError
         When the cells of the two modalities differ, or a split is empty.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> from scipy import sparse
+    >>> rna = AnnData(sparse.csr_matrix(np.random.default_rng(0).poisson(2.0, (40, 12)).astype(np.float32)))
+    >>> protein = AnnData(rna.X[:, :2].toarray() + 1)
+    >>> split = np.repeat([0, 1, 2], [24, 8, 8])
+    >>> small = ScMoGNNConfig(width=8, layers=1, max_epochs=3)
+    >>> result = predict_modality(rna, protein, split, config=small, device="cpu", progress=False)
+    >>> result.metrics["model"].unique().tolist(), result.predictions["ScMoGNN"].shape
+    (['ScMoGNN', 'SVDRidge', 'FeatureMean'], (8, 2))
     """
     import pandas as pd
 
