@@ -14,7 +14,10 @@ from heteromics import _config
 from heteromics._files import write_json
 from heteromics.data.splits import TEST, TRAIN, VALIDATION, split_cells
 from heteromics.errors import DataError, MissingLayer, some
+from heteromics.models._io import check_features
+from heteromics.models.baselines import as_dense
 from heteromics.workflows.results import Scores
+from heteromics.workflows.run import Run
 from heteromics.workflows.settings import PredictionData, PredictionSettings, SplitSettings
 
 if TYPE_CHECKING:
@@ -62,12 +65,23 @@ def read_pair(path: Path | str, settings: PredictionData) -> PredictionInput:
         f"cells with {settings.target} only": target.n_obs - len(both),
     }
     rna, target = rna[both].copy(), target[both].copy()
+    _name_batches(rna, settings.batch)
     if settings.values == "counts":
         sc.pp.normalize_total(rna, target_sum=1e4)
         sc.pp.log1p(rna)
     if settings.target_values == "counts":
         sc.pp.log1p(target)
     return PredictionInput(rna, target, notes)
+
+
+def _name_batches(data: AnnData, column: str | None) -> None:
+    """Keep the batch column under the name the graph looks for, or none."""
+    if column is None:
+        data.obs = data.obs.drop(columns="batch", errors="ignore")
+    elif column in data.obs:
+        data.obs["batch"] = data.obs[column].astype(str).to_numpy()
+    elif column != "batch":
+        raise MissingLayer(f"data.batch: found no column '{column}' in obs. Columns: {some(data.obs.columns, 12)}.")
 
 
 def split_codes(data: AnnData, settings: SplitSettings, seed: int) -> NDArray[np.int8]:
@@ -159,3 +173,50 @@ def write_prediction(out: Path, cells: Sequence[str], codes: NDArray[np.int8], r
     result.features.to_parquet(out / "features.parquet")
     write_json(out / "metrics.json", result.metrics.to_dict("records"))
     write_json(out / "history.json", result.model.history)
+
+
+def evaluate_prediction(run: Run, folder: Path, data: Path | None) -> Scores:
+    """Score the saved model of a run on its own test cells, or on every cell of other data.
+
+    Cells of other data are a graph of their own: the inductive setting.
+    """
+    from heteromics.graphs import cell_feature
+    from heteromics.models.scmognn import ScMoGNN
+    from heteromics.tasks.prediction import score
+
+    settings = _config.build(PredictionSettings, run.settings, f"{folder}/run.json")
+    pair = read_pair(data or run.checked_data(), settings.data)
+    model = ScMoGNN.load(folder / "model")
+    for role, adata in (("feature", pair.rna), ("target", pair.target)):
+        check_features({role: sorted(model.features[role])}, {role: sorted(map(str, adata.var_names))}, "ScMoGNN")
+    rna, target = pair.rna[:, list(model.features["feature"])], pair.target[:, list(model.features["target"])]
+    cells = rna.obs_names.to_numpy(str)
+    chosen = cells if data is not None else read_split(folder, cells, "test")
+    predicted = model.predict(cell_feature(rna), chosen, device=run.device)
+    truth = as_dense(target[chosen])
+    metrics, _ = score({"ScMoGNN": predicted.to_numpy()}, truth, list(predicted.columns))
+    where = "held-out test cells" if data is None else f"all {len(chosen):,} cells of {data}"
+    return Scores(
+        metrics.assign(split="test" if data is None else "other data"), where, {**pair.notes, "cells": len(chosen)}
+    )
+
+
+def read_split(folder: Path, cells: NDArray[np.str_], part: str) -> NDArray[np.str_]:
+    """Return the cells of one part of a run's split, in the order of ``cells``.
+
+    Raises
+    ------
+    DataError
+        When the data no longer holds them all.
+    """
+    import pandas as pd
+
+    table = pd.read_parquet(folder / "split.parquet")
+    wanted = table.loc[table["split"] == part, "cell"].to_numpy(str)
+    chosen = cells[np.isin(cells, wanted)]
+    if chosen.size != wanted.size:
+        raise DataError(
+            f"{folder}: {wanted.size - chosen.size:,} of {wanted.size:,} {part} cells of the run are not in the data. "
+            "Fix: evaluate on the file the run was trained on."
+        )
+    return chosen

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from heteromics import __version__
-from heteromics._files import write_json
+from heteromics._files import sha256_of, write_json
 from heteromics.errors import DataError
 
 CARD = "run.json"
@@ -62,6 +62,21 @@ class Run:
         """Write the card into ``folder``, which is made when absent."""
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / CARD, asdict(self))
+
+    def checked_data(self) -> Path:
+        """Return the data file of the run, made sure to be the one it was trained on.
+
+        Raises
+        ------
+        DataError
+            When the file is gone or has changed.
+        """
+        path = Path(self.data)
+        if not path.is_file():
+            raise DataError(f"{path}: the data of the run is gone. Fix: put it back, or score other data with --data.")
+        if sha256_of(path) != self.sha256["data"]:
+            raise DataError(f"{path} has changed since the run was trained on it. Fix: score it with --data {path}.")
+        return path
 
     @classmethod
     def read(cls, folder: Path | str) -> Run:

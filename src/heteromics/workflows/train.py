@@ -89,8 +89,8 @@ def train(
     Run(
         model=model,
         task=task,
-        data=str(data),
-        db=None if db is None else str(db),
+        data=str(data.resolve()),
+        db=None if db is None else str(Path(db).resolve()),
         sha256={role: sha256_of(path) for role, path in files.items() if path is not None},
         seed=seed,
         device=device,
