@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see heteromics.cli
+
 
 @pytest.fixture(scope="session")
 def mirror() -> Path:

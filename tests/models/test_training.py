@@ -2,6 +2,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+
 from heteromics.errors import FeaturesDiffer, ModelError
 from heteromics.models._io import SavedModel, check_features, load_model, save_model
 from heteromics.models._training import LAST_CHECKPOINT, fit_module, pick_device, seeded

@@ -6,6 +6,7 @@ Results go to stdout, progress and warnings to stderr. Exit status 0 means that 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,10 @@ from heteromics._progress import stderr
 from heteromics.cli import data, graph, priors
 from heteromics.cli._show import Json, Sets, show_json, show_mapping, show_table
 from heteromics.errors import HeteromicsError
+
+# Threads of torch that wait by spinning make small kernels ten times slower as soon as another process wants a core;
+# OpenMP reads this once, when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     name="heteromics",

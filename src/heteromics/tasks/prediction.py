@@ -59,6 +59,7 @@ def predict_modality(
     seed: int = 0,
     device: str = "auto",
     folder: Path | str | None = None,
+    resume: bool = False,
     progress: bool = True,
 ) -> PredictionResult:
     """Fit scMoGNN, truncated SVD + ridge and the per-feature mean, and score them on the test cells.
@@ -83,7 +84,7 @@ def predict_modality(
     inductive
         False: test cells are in the training graph with their features (the paper's setting). True: the model is
         trained on a graph without them and predicts on one that holds all cells.
-    max_epochs, seed, device, folder, progress
+    max_epochs, seed, device, folder, resume, progress
         As in :meth:`heteromics.models.scmognn.ScMoGNN.fit`; the ridge's SVD takes the seed too.
 
     Returns
@@ -125,6 +126,7 @@ def predict_modality(
         seed=seed,
         device=device,
         folder=folder,
+        resume=resume,
         progress=progress,
     )
     known, labels, unseen = as_csr(rna)[seen], as_dense(target[seen]), as_csr(rna)[test]

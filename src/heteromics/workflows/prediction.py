@@ -139,7 +139,6 @@ def fit_prediction(
 
     options = {
         "config": _config.build(ScMoGNNConfig, settings.model, "model"),
-        "batch": settings.data.batch,
         "max_epochs": settings.fit.max_epochs,
         "seed": seed,
         "device": device,
