@@ -16,7 +16,7 @@ from anndata import OldFormatWarning
 from anndata.io import read_elem
 from scipy import sparse
 
-from heteromics.data._loaded import Loaded, by_feature_type, require_layer, require_modality
+from heteromics.data._loaded import Loaded, Size, by_feature_type, require_layer, require_modality
 from heteromics.data._modality import are_intervals, canonical
 from heteromics.data._sparse import is_sparse, sparse_by_blocks
 from heteromics.errors import DataError, MissingModality, UnreadableFile
@@ -57,6 +57,18 @@ class H5ad:
         there += list(self._group.get("layers", ()))
         there += ["raw"] if "raw/X" in self._group and "raw" not in there else []
         return there + [f"obsm/{key}" for key in self._group.get("obsm", ())]
+
+    def size(self, modality: str, layer: str) -> Size:
+        """Size of a layer from its metadata; a dense one counts every entry as a value."""
+        require_layer(self.layers(modality), layer, self._where)
+        group = self._group
+        stored = group[
+            "X" if layer == "X" else "raw/X" if layer == "raw" else layer if "/" in layer else f"layers/{layer}"
+        ]
+        if isinstance(stored, h5py.Dataset):
+            return Size(stored.shape[0], stored.shape[1], stored.size)
+        rows, columns = (int(n) for n in stored.attrs["shape"])
+        return Size(rows, columns, stored["indices"].shape[0])
 
     def load(self, modality: str, layer: str) -> Loaded:
         """Load a layer of the features of one modality."""
@@ -145,6 +157,10 @@ class H5mu:
     def layers(self, modality: str) -> list[str]:
         """Layers of one modality."""
         return self._modality(modality).layers(modality)
+
+    def size(self, modality: str, layer: str) -> Size:
+        """Size of a layer of one modality."""
+        return self._modality(modality).size(modality, layer)
 
     def load(self, modality: str, layer: str) -> Loaded:
         """Load one modality and give it the columns, coordinates and marks of all cells that it lacks itself."""

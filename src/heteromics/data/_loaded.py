@@ -13,6 +13,15 @@ from heteromics.data._modality import canonical
 from heteromics.errors import MissingLayer, MissingModality
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Cells, features and stored values of a matrix that was not read."""
+
+    cells: int
+    features: int
+    values: int
+
+
 @dataclass(slots=True)
 class Loaded:
     """One matrix, cells x features, SciPy sparse of any form and number type, with the tables of its two sides."""

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from heteromics.data._h5ad import H5ad, H5mu
 from heteromics.data._hash import sha256_of_all
-from heteromics.data._loaded import Loaded
+from heteromics.data._loaded import Loaded, Size
 from heteromics.data._loom import Loom
 from heteromics.data._modality import SPELLINGS, canonical
 from heteromics.data._tenx import TenxH5, TenxMtx
@@ -109,6 +109,29 @@ def modalities(path: str | Path) -> list[str]:
     """
     with _opened(Path(path)) as source:
         return list(source.modalities())
+
+
+def size_of(path: str | Path, *, modality: str, layer: str) -> Size:
+    """Tell cells, features and stored values of a layer from the metadata of an AnnData or MuData file.
+
+    Parameters
+    ----------
+    path, modality, layer
+        As for :func:`read`. Where one file mixes feature types, all of its features are counted.
+
+    Raises
+    ------
+    DataError
+        For a format whose metadata does not say.
+    MissingModality, MissingLayer, UnreadableFile
+        As :func:`read`.
+    """
+    with _opened(Path(path)) as source:
+        if isinstance(source, H5ad | H5mu):
+            return source.size(canonical(modality), layer)
+    raise DataError(
+        f"{Path(path).name}: its size is known once it is read. Fix: convert it to .h5ad or .h5mu, or build."
+    )
 
 
 @contextmanager

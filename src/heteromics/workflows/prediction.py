@@ -47,9 +47,8 @@ def read_pair(path: Path | str, settings: PredictionData) -> PredictionInput:
     DataError
         When no cell has both modalities.
     """
-    import scanpy as sc
-
     from heteromics.data.readers import read
+    from heteromics.data.transforms import transform
 
     rna = read(path, modality=settings.modality, layer=settings.layer, expect=settings.values)
     target = read(path, modality=settings.target, layer=settings.target_layer, expect=settings.target_values)
@@ -64,13 +63,9 @@ def read_pair(path: Path | str, settings: PredictionData) -> PredictionInput:
         f"cells with {settings.modality} only": rna.n_obs - len(both),
         f"cells with {settings.target} only": target.n_obs - len(both),
     }
-    rna, target = rna[both].copy(), target[both].copy()
+    rna = transform(rna[both], "log1p_cp10k" if settings.values == "counts" else "none")
+    target = transform(target[both], "log1p" if settings.target_values == "counts" else "none")
     _name_batches(rna, settings.batch)
-    if settings.values == "counts":
-        sc.pp.normalize_total(rna, target_sum=1e4)
-        sc.pp.log1p(rna)
-    if settings.target_values == "counts":
-        sc.pp.log1p(target)
     return PredictionInput(rna, target, notes)
 
 

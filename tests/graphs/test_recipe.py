@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+
+from heteromics.data import SyntheticConfig, simulate, size_of
+from heteromics.errors import DataError, GraphError, MissingLayer, MissingModality, RecipeError
+from heteromics.graphs import HeteroGraph
+from heteromics.graphs.recipe import build, diff, load_recipe, plan
+from heteromics.priors import PriorStore
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    config = SyntheticConfig(
+        n_cells=80, n_cell_types=2, n_genes=60, n_peaks=200, n_tfs=6, n_proteins=6, n_chromosomes=2
+    )
+    multiome = simulate(config, seed=0)
+    for part in multiome.mdata.mod.values():
+        part.obs["part"] = np.where(np.arange(80) < 50, "train", "test")
+    folder = multiome.write(tmp_path_factory.mktemp("recipe") / "synthetic")
+    db = folder.parent / "priors.duckdb"
+    PriorStore.build("demo", db, sets=[f"source.folder={folder}"], progress=False).close()
+    return multiome, folder / "multiome.h5mu", db
+
+
+def test_plan_counts_what_build_makes(made):
+    _, data, db = made
+    for recipe in ("cell_feature", "bipartite"):
+        planned, graph = plan(recipe, data, db), build(recipe, data, db)
+        assert planned.nodes == {ntype: graph.num_nodes(ntype) for ntype in planned.nodes}
+        known = {relation: n for relation, n in planned.edges.items() if n is not None}
+        there = {etype[1]: graph.num_edges(etype) for etype in graph.canonical_etypes}
+        assert known == {relation: there[relation] for relation in known}
+        assert set(there) == set(planned.edges)
+        assert planned.rows()[-1]["number"] == planned.bytes
+
+
+def test_sizes_come_from_metadata(made):
+    multiome, data, _ = made
+    size = size_of(data, modality="atac", layer="X")
+    assert (size.cells, size.features, size.values) == (80, 200, multiome.mdata["atac"].X.nnz)
+    with pytest.raises(MissingModality):
+        size_of(data, modality="spatial", layer="X")
+
+
+def test_formats_that_do_not_tell_say_so(tmp_path):
+    (tmp_path / "matrix.mtx").write_text("%%MatrixMarket matrix coordinate integer general\n1 1 1\n1 1 1\n")
+    (tmp_path / "genes.tsv").write_text("ENSG1\tA\n")
+    (tmp_path / "barcodes.tsv").write_text("AAC\n")
+    with pytest.raises(DataError, match=r"matrix\.mtx: its size is known once it is read"):
+        size_of(tmp_path / "matrix.mtx", modality="rna", layer="X")
+
+
+def test_built_graph_is_in_order_and_carries_its_recipe(made, tmp_path):
+    _, data, db = made
+    graph = build("bipartite", data, db, sets=["mask=window", "within_bp=50_000"]).validate()
+    assert graph.meta["recipe"]["within_bp"] == 50_000
+    assert ("gene", "reaches", "peak") in graph.canonical_etypes
+    again = HeteroGraph.load(graph.save(tmp_path / "g"))
+    assert diff(graph, again) == []
+    assert again.meta["recipe"] == graph.meta["recipe"]
+
+
+def test_training_cells_come_from_a_column(made):
+    _, data, db = made
+    graph = build("cell_feature", data, db, sets=["training.column=part"])
+    assert graph.meta["parameters"]["training_cells"] == 50
+    with pytest.raises(MissingLayer, match="training: found no column 'parts'"):
+        build("cell_feature", data, sets=["training.column=parts"])
+    with pytest.raises(GraphError, match=r"no cell has part = 'validation'; found test, train"):
+        build("cell_feature", data, sets=["training.column=part", "training.value=validation"])
+
+
+def test_diff_names_what_differs(made):
+    _, data, db = made
+    with_paths, without = build("cell_feature", data, db), build("cell_feature", data)
+    rows = {row["what"]: (row["a"], row["b"]) for row in diff(with_paths, without)}
+    assert rows["feature-pathway-feature edges"][1] is None
+    assert rows["parameter threshold"] == (0.1, None)
+    assert diff(without, without) == []
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sets", "error", "message"),
+    [
+        pytest.param("bipartite", ["mask=windows"], RecipeError, "mask: found 'windows', expected one of", id="value"),
+        pytest.param("bipartite", ["maks=window"], RecipeError, "unknown key 'maks'. Did you mean 'mask'?", id="key"),
+        pytest.param(
+            "bipartit", [], RecipeError, "no graphs recipe named 'bipartit'. Shipped: bipartite, cell_f", id="name"
+        ),
+        pytest.param(
+            "bipartite", ["graph=hyper"], RecipeError, "graph: found 'hyper', expected cell_feature or", id="kind"
+        ),
+    ],
+)
+def test_bad_recipes_are_named(recipe, sets, error, message):
+    with pytest.raises(error) as caught:
+        load_recipe(recipe, sets)
+    assert message in str(caught.value)
+
+
+def test_bipartite_without_a_store_says_how_to_get_one(made):
+    _, data, _ = made
+    for work in (plan, build):
+        with pytest.raises(GraphError, match="from a prior store, found none. Fix: --db FILE"):
+            work("bipartite", data)
