@@ -82,6 +82,9 @@ def _data_problems(where: str, unit: str, size: int, data: Data) -> list[str]:
 def pair_problems(etype: EdgeType, src: Tensor, dst: Tensor, sizes: Sequence[int], data: Data) -> list[str]:
     if len(src) != len(dst):
         return [f"edges {etype}: {len(src)} sources and {len(dst)} destinations, expected as many of each"]
+    if src.ndim != 1 or dst.ndim != 1 or src.is_floating_point() or dst.is_floating_point():
+        forms = " and ".join(f"{short(side.dtype)} with {side.ndim} axes" for side in (src, dst))
+        return [f"edges {etype}: found {forms}, expected integers with 1"]
     problems = _data_problems(f"edges {etype}", "edges", len(src), data)
     for side, nodes, size in (("sources", src, sizes[0]), ("destinations", dst, sizes[1])):
         if outside := int(((nodes < 0) | (nodes >= size)).sum()):

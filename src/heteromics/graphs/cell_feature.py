@@ -89,7 +89,7 @@ def cell_feature(
     HeteroGraph
         Nodes ``cell`` with ``statistics`` (N, 9) float32 (:func:`heteromics.graphs._statistics.cell_statistics`)
         and ``batch`` int64; ``feature`` with ``degree`` int64, the number of cells that express it. Edges ``expresses``
-        and ``expressed_by`` share one compressed matrix and one ``weight`` float32. Edges ``pathway`` in both directions,
+        and ``expressed_by`` share one compressed matrix and one ``weight`` float32. Edges ``pathway`` both ways,
         no loops, with ``weight`` float32 and ``shared`` int32, the number of sets that hold both genes (as many
         parallel edges has the published graph). The graph shares no memory with ``rna``.
 

@@ -162,12 +162,12 @@ class HeteroGraph:
         problems: list[str] = []
         data: dict[EdgeType, Data] = dict(edata or {})
         for etype, pair in edges.items():
-            src, dst = (torch.as_tensor(side).reshape(-1) for side in pair)
+            src, dst = map(_as_nodes, pair)
             sizes = [len(named.get(ntype, ())) for ntype in (etype[0], etype[2])]
             found = pair_problems(etype, src, dst, sizes, data.get(etype, {}))
             problems += found
             if not found:
-                order = torch.argsort(src.long() * max(sizes[1], 1) + dst.long(), stable=True)
+                order = torch.argsort(src * max(sizes[1], 1) + dst, stable=True)
                 indptr = torch.cat([src.new_zeros(1), torch.bincount(src, minlength=sizes[0]).cumsum(0)])
                 parts[etype] = Compressed("src", indptr, dst[order])
                 data[etype] = {name: tensor[order] for name, tensor in data.get(etype, {}).items()}
@@ -300,6 +300,12 @@ class HeteroGraph:
         nodes = ", ".join(f"{ntype} {self.num_nodes(ntype)}" for ntype in self.ntypes)
         edges = ", ".join(f"{'-'.join(etype)} {self.num_edges(etype)}" for etype in self.canonical_etypes)
         return f"HeteroGraph(kind={self.kind!r}, {nodes}; {edges})"
+
+
+def _as_nodes(side: Any) -> Tensor:
+    """Take node numbers of any integer form as int64; other numbers stay as they are, to be refused."""
+    given = side if isinstance(side, Tensor) else torch.from_numpy(np.array(side))
+    return given.long() if not given.numel() or not given.is_floating_point() else given
 
 
 def _as_names(names: Iterable[str]) -> NDArray[np.str_]:
