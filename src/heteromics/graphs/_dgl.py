@@ -72,7 +72,7 @@ class Compressed(NamedTuple):
 
 
 def heterograph(edges: Mapping[EdgeType, Compressed], num_nodes: Mapping[str, int]) -> DGLHeteroGraph:
-    """Make a DGL heterograph from compressed edges; they are shared, never expanded to pairs, never sorted.
+    """Make a DGL heterograph from compressed edges: shared where types allow, never expanded to pairs, never sorted.
 
     Parameters
     ----------
@@ -88,9 +88,14 @@ def heterograph(edges: Mapping[EdgeType, Compressed], num_nodes: Mapping[str, in
     """
     most = max(*num_nodes.values(), *(len(part.indices) for part in edges.values()))
     idtype = torch.int32 if most <= _INT32_MOST else torch.int64
+    cast: dict[int, Tensor] = {}  # by array, so that what two types share stays shared
+    for part in edges.values():
+        for array in (part.indptr, part.indices):
+            if id(array) not in cast:
+                cast[id(array)] = array.to(idtype)
     in_order = torch.empty(0, dtype=idtype)  # DGL's sign for edge ids 0, 1, 2, ...
     data = {
-        etype: (_FORMAT[part.by], (part.indptr.to(idtype), part.indices.to(idtype), in_order))
+        etype: (_FORMAT[part.by], (cast[id(part.indptr)], cast[id(part.indices)], in_order))
         for etype, part in edges.items()
     }
     return dgl.heterograph(data, num_nodes_dict=dict(num_nodes), idtype=idtype)

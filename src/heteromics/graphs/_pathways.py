@@ -81,6 +81,8 @@ def pair_cosine(matrix: Any, a: Ints, b: Ints, *, block: int = _BLOCK) -> NDArra
     >>> pair_cosine(sparse.csr_array(np.array([[3.0, 3.0, 0.0], [4.0, 0.0, 1.0]])), np.array([0, 1]), np.array([1, 2]))
     array([0.6, 0. ], dtype=float32)
     """
+    if not len(a):
+        return np.zeros(0, dtype=np.float32)
     used, place = np.unique(np.concatenate([a, b]), return_inverse=True)
     one, two = place[: len(a)], place[len(a) :]
     columns = sparse.csc_array(matrix[:, used], dtype=np.float32)
