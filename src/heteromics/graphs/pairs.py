@@ -91,6 +91,8 @@ class PairBatcher:
     mask
         Which genes and peaks may meet: on one ``"chromosome"``, there within ``graph.meta["within_bp"]`` too
         (``"window"``), or all (``"none"``, the paper's ablation without edges). Default: the graph's own mask.
+    within_bp
+        Of the window, in bp from transcription start to peak midpoint. Default: the graph's.
 
     Raises
     ------
@@ -103,7 +105,7 @@ class PairBatcher:
     peaks and cells of the graph.
     """
 
-    def __init__(self, graph: HeteroGraph, mask: Mask | None = None) -> None:
+    def __init__(self, graph: HeteroGraph, mask: Mask | None = None, within_bp: int | None = None) -> None:
         if graph.kind != "bipartite":
             raise GraphError(
                 f"found a graph of kind {graph.kind!r}, expected 'bipartite'. "
@@ -113,6 +115,7 @@ class PairBatcher:
         self.mask: Mask = graph.meta["mask"] if mask is None else mask
         if self.mask not in ("chromosome", "window", "none"):
             raise GraphError(f"mask: found {mask!r}, expected 'chromosome', 'window' or 'none'.")
+        self.within_bp = int(graph.meta["within_bp"] if within_bp is None else within_bp)
         self._genes = _Rows(graph, EXPRESSES)
         self._peaks = _Rows(graph, OPENS)
         self._codes = 1 + max(
@@ -145,7 +148,7 @@ class PairBatcher:
             near = {
                 "gene_position": self.graph.ndata("gene")["position"][gene.long()],
                 "peak_position": self.graph.ndata("peak")["position"][peak.long()],
-                "within_bp": int(self.graph.meta["within_bp"]),
+                "within_bp": self.within_bp,
             }
         return PairBatch(
             gene,

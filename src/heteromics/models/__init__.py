@@ -11,6 +11,8 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "Bi2Former": "bi2former",
+    "Bi2FormerConfig": "bi2former",
     "CellTypeMatcher": "baselines",
     "FeatureMean": "baselines",
     "SVDRidge": "baselines",

@@ -11,6 +11,16 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "MatchingResult": "matching",
+    "check_split_by_cell": "matching",
+    "make_pairs": "matching",
+    "paired_rows": "matching",
+    "run_matching": "matching",
+    "accuracy": "metrics",
+    "auprc": "metrics",
+    "auroc": "metrics",
+    "classification_scores": "metrics",
+    "link_recovery": "metrics",
     "PredictionResult": "prediction",
     "predict_modality": "prediction",
     "mae": "metrics",

@@ -1,0 +1,163 @@
+"""Configuration of Bi2Former, every number with its source."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from heteromics.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Bi2FormerConfig:
+    """Sizes and switches of Bi2Former; every field of the paper's ablations is one.
+
+    [P] is the paper, [C] the public code, [R] a correction made here.
+
+    Attributes
+    ----------
+    id_width
+        Width of the ID embeddings; 256 [C].
+    hidden
+        Width of messages and states; 128 [C].
+    key_width
+        Width of the queries and keys of one head; None: hidden / heads [C]. Wider keys tell more genes apart [R].
+    layers, heads
+        1 and 1 [C].
+    ids, attributes
+        Whether nodes have ID embeddings, and attributes with a one-hot chromosome; the paper's ablations.
+    values
+        ``"raw"`` counts [C], ``"log1p"`` of them, or ``"standardised"`` [R]: log-normalised to the median depth, then
+        centred and scaled per gene and peak over the training cells that have the feature.
+    spread_floor
+        Added to the standard deviation of standardised values, in log units [R].
+    mask
+        Which genes and peaks may meet: ``"chromosome"`` [P, C], ``"window"`` [R], ``"none"`` (ablation); None: that of
+        the graph.
+    weights
+        Weights of the kept links. ``"sigmoid"``: the sigmoid of the score, as the paper's equation has it [P].
+        ``"published"``: a softmax over the kept sigmoids, nearly uniform [C]. ``"softmax"``: over the kept scores [R].
+    top_k
+        Most links per gene; 10 [C]. None keeps all (ablation).
+    threshold
+        Links need a sigmoid above it; 0.5 [P, C]. It passes no gradient to the links it removes, hence None [R].
+    scaled
+        Scores divided by the root of the key width [R]; not in [C].
+    messages
+        What links carry: ``"full"`` projections of all a node has [C], or ``"values"`` alone [R], so that who sent
+        them is told by the attention and by nothing else.
+    activation
+        GELU after the update [R]; none in [C].
+    normalise
+        Batch norm of the two readouts [R]; without it, thousands of averaged nodes hardly differ between cells.
+    classifier
+        ``"mlp"`` [C] compares the two readouts freely. ``"linear"`` [R] adds them up, so that RNA and ATAC meet in the
+        attention and nowhere else, which is what makes its weights worth reading.
+    dropout
+        In the classifier; 0.1 [C].
+    learning_rate, weight_decay
+        Of Adam; 5e-5 and 1e-6 [C]. Batches of many pairs bear a higher rate [R].
+    batch_size
+        Pairs per step; 1 [C].
+    max_epochs, patience, monitor
+        29 epochs, best ``"accuracy"`` on validation pairs [C]; ``"loss"`` tells more on few pairs [R].
+    sparse_ids
+        Sparse gradients and Adam moments for the ID embeddings: for hundreds of thousands of peaks. No weight decay.
+    """
+
+    id_width: int = 64
+    hidden: int = 32
+    key_width: int | None = 64
+    layers: int = 1
+    heads: int = 1
+    ids: bool = True
+    attributes: bool = True
+    values: Literal["standardised", "log1p", "raw"] = "standardised"
+    spread_floor: float = 0.1
+    mask: Literal["chromosome", "window", "none"] | None = None
+    weights: Literal["sigmoid", "softmax", "published"] = "sigmoid"
+    top_k: int | None = 10
+    threshold: float | None = None
+    scaled: bool = True
+    messages: Literal["full", "values"] = "values"
+    activation: bool = True
+    normalise: bool = True
+    classifier: Literal["mlp", "linear"] = "linear"
+    dropout: float = 0.1
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-6
+    batch_size: int = 64
+    max_epochs: int = 40
+    patience: int = 8
+    monitor: Literal["loss", "accuracy"] = "loss"
+    sparse_ids: bool = False
+
+    def __post_init__(self) -> None:
+        sizes = ("id_width", "hidden", "layers", "heads", "batch_size", "max_epochs")
+        problems = [f"{name}={getattr(self, name)}" for name in sizes if getattr(self, name) < 1]
+        problems += [
+            f"{name}={getattr(self, name)}"
+            for name in ("key_width", "top_k")
+            if getattr(self, name) is not None and getattr(self, name) < 1
+        ]
+        if self.heads > 0 and self.hidden % self.heads:
+            problems.append(f"hidden={self.hidden} is not a multiple of heads={self.heads}")
+        if self.classifier == "mlp" and self.hidden < 2:
+            problems.append("hidden=1 leaves the classifier no width")
+        if not self.ids and not self.attributes:
+            problems.append("ids and attributes are both off: nothing tells nodes apart but their values")
+        if self.threshold is not None and not 0 <= self.threshold < 1:
+            problems.append(f"threshold={self.threshold}")
+        if self.weights == "published" and (self.threshold is None or self.threshold < 0.5):
+            problems.append("weights='published' needs a threshold of at least 0.5, below it masked pairs would pass")
+        if not 0 <= self.dropout < 1:
+            problems.append(f"dropout={self.dropout}")
+        if self.normalise and self.batch_size == 1:
+            problems.append("normalise=True needs batches of two pairs or more")
+        if problems:
+            raise ModelError(
+                f"Bi2FormerConfig: {'; '.join(problems)}. Expected sizes of 1 or more, heads that divide hidden, and "
+                "threshold and dropout in [0, 1)."
+            )
+
+    @property
+    def parts(self) -> list[int]:
+        """Widths of a node's three projections: queries or keys of all heads, message, self."""
+        key = self.hidden // self.heads if self.key_width is None else self.key_width
+        return [self.heads * key, self.hidden, self.hidden]
+
+    def as_published(self) -> Bi2FormerConfig:
+        """Return the setting of the public code; its graph has ``standardise=False``.
+
+        The attributes of the code are the chromosome, gene means and normalised variances, strand and a flag of highly
+        variable genes; those of the graph stand in for them.
+        """
+        return dataclasses.replace(
+            self,
+            id_width=256,
+            hidden=128,
+            key_width=None,
+            layers=1,
+            heads=1,
+            ids=True,
+            attributes=True,
+            values="raw",
+            mask="chromosome",
+            weights="published",
+            top_k=10,
+            threshold=0.5,
+            scaled=False,
+            messages="full",
+            activation=False,
+            normalise=False,
+            classifier="mlp",
+            dropout=0.1,
+            learning_rate=5e-5,
+            weight_decay=1e-6,
+            batch_size=1,
+            max_epochs=29,
+            patience=29,
+            monitor="accuracy",
+            sparse_ids=False,
+        )

@@ -1,0 +1,243 @@
+"""The network of Bi2Former: attributed nodes, attention between genes and peaks that may meet, readout, classifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from heteromics.models._bi2former_config import Bi2FormerConfig
+from heteromics.nn.bipartite import BipartiteMessages, Window, bipartite_attention, block_topk
+from heteromics.nn.relation import Relation
+from heteromics.nn.segments import segment_ids, segment_mean, segment_sum
+
+if TYPE_CHECKING:
+    from heteromics.graphs import HeteroGraph, PairBatch
+
+
+Roles = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTable:
+    """What is known of all genes, or of all peaks: ``attributes`` (n, a) float32 and ``chrom`` codes (n,)."""
+
+    attributes: Tensor
+    chrom: Tensor
+
+    @classmethod
+    def of(cls, graph: HeteroGraph, ntype: str) -> FeatureTable:
+        """Read it from a bipartite graph."""
+        data = graph.ndata(ntype)
+        return cls(data["attributes"], data["chrom"].long())
+
+
+class Bi2FormerNetwork(nn.Module):
+    """Two logits per pair, and the attention they were made with.
+
+    Parameters
+    ----------
+    config
+        Sizes and switches.
+    genes, peaks
+        Of the whole collection.
+    """
+
+    def __init__(self, config: Bi2FormerConfig, genes: FeatureTable, peaks: FeatureTable) -> None:
+        super().__init__()
+        self.config = config
+        codes = 1 + int(max(genes.chrom.max(), peaks.chrom.max()))
+        self.genes, self.peaks = _Nodes(config, genes, codes), _Nodes(config, peaks, codes)
+        self.layers = nn.ModuleList(_Layer(config, first=number == 0) for number in range(config.layers))
+        width = config.hidden
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) if config.normalise else nn.Identity() for _ in range(2))
+        self.classifier = _classifier(config)
+
+    def forward(self, batch: PairBatch) -> Tensor:
+        """Return the logits of "other cell" and "same cell", shape (B, 2)."""
+        return self.explained(batch)[0]
+
+    def explained(self, batch: PairBatch) -> tuple[Tensor, list[BipartiteMessages]]:
+        """Return the logits, and what was sent along which links in every layer and head."""
+        first, *later = cast("list[_Layer]", list(self.layers))
+        gene, peak, sent = first(
+            self.genes(batch.gene, batch.gene_value, batch.gene_offsets),
+            self.peaks(batch.peak, batch.peak_value, batch.peak_offsets),
+            batch,
+        )
+        for layer in later:
+            more_gene, more_peak, messages = layer(*layer.roles(gene, peak), batch)
+            gene, peak, sent = gene + more_gene, peak + more_peak, sent + messages
+        read = [
+            norm(segment_mean(state, offsets))
+            for norm, state, offsets in zip(
+                self.norms, (gene, peak), (batch.gene_offsets, batch.peak_offsets), strict=True
+            )
+        ]
+        return self.classifier(torch.cat(read, 1)), sent
+
+
+class _Nodes(nn.Module):
+    """Query or key, value and self projection of [ID embedding | value | chromosome | attributes], one linear map.
+
+    All but the value depends on the feature alone, so it is projected once per distinct feature of a batch.
+    """
+
+    attributes: Tensor
+    chrom: Tensor
+    depth: Tensor
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, config: Bi2FormerConfig, table: FeatureTable, codes: int) -> None:
+        super().__init__()
+        self.config = config
+        size = len(table.chrom)
+        self.register_buffer("attributes", table.attributes if config.attributes else table.attributes[:, :0])
+        self.register_buffer("chrom", table.chrom)
+        self.register_buffer("depth", torch.ones(()))
+        self.register_buffer("centre", torch.zeros(size))
+        self.register_buffer("spread", torch.ones(size))
+        self.widths = [config.id_width * config.ids, 1, codes * config.attributes, self.attributes.shape[1]]
+        if config.ids:
+            self.ids = nn.Embedding(size, config.id_width, sparse=config.sparse_ids)
+        self.project = nn.Linear(sum(self.widths), sum(config.parts))
+
+    def forward(self, feature: Tensor, value: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Project features (N,) with values (N,), the pairs bounded by offsets (B + 1,), to the three roles."""
+        parts = self.config.parts
+        seen = torch.zeros(len(self.chrom), dtype=torch.bool, device=feature.device)
+        seen[feature.long()] = True
+        distinct = seen.nonzero().squeeze(1)
+        ids, of_value, chrom, attributes = self.project.weight.split(self.widths, 1)
+        fixed = functional.linear(self.attributes[distinct], attributes, self.project.bias)
+        if self.config.ids:
+            fixed = fixed + functional.linear(self.ids(distinct), ids)
+        if self.config.attributes:
+            code = self.chrom[distinct]
+            fixed = fixed + chrom.T[code.clamp(min=0)] * (code >= 0)[:, None]
+        place = (seen.cumsum(0) - 1)[feature.long()]
+        varying = self.scaled(feature, value, offsets)[:, None] * of_value.T
+        key, message, own = (fixed.index_select(0, place) + varying).split(parts, 1)
+        if self.config.messages == "values":
+            message = varying.split(parts, 1)[1] + self.project.bias.split(parts)[1]
+        return key, message, own
+
+    def scaled(self, feature: Tensor, value: Tensor, offsets: Tensor) -> Tensor:
+        """Return the values as the network sees them, shape (N,)."""
+        if self.config.values == "raw":
+            return value
+        if self.config.values == "log1p":
+            return torch.log1p(value)
+        return (self._logs(value, offsets) - self.centre[feature.long()]) / self.spread[feature.long()]
+
+    def _logs(self, value: Tensor, offsets: Tensor) -> Tensor:
+        total = segment_sum(value, offsets)
+        return torch.log1p(value / total[segment_ids(offsets)] * self.depth)
+
+    @torch.no_grad()
+    def calibrate(self, feature: Tensor, value: Tensor, offsets: Tensor) -> None:
+        """Set depth, centre and spread of ``standardised`` values from the non-zero values of training cells."""
+        size = len(self.chrom)
+        self.depth.copy_(segment_sum(value, offsets).median())
+        logs, row = self._logs(value, offsets).double(), feature.long()
+        count = torch.bincount(row, minlength=size).clamp(min=1)
+        mean = torch.bincount(row, logs, minlength=size) / count
+        variance = torch.bincount(row, (logs - mean[row]).square(), minlength=size) / count
+        self.centre.copy_(mean)
+        self.spread.copy_(variance.sqrt() + self.config.spread_floor)
+
+
+class _Layer(nn.Module):
+    """Attention both ways, then a linear update of each node from its messages and itself."""
+
+    def __init__(self, config: Bi2FormerConfig, *, first: bool) -> None:
+        super().__init__()
+        self.config = config
+        width = config.hidden
+        if not first:
+            self.project = nn.ModuleList(nn.Linear(width, sum(config.parts)) for _ in range(2))
+        if config.heads > 1:
+            self.mix = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
+        self.update = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(2))
+
+    def forward(self, gene: Roles, peak: Roles, batch: PairBatch) -> tuple[Tensor, Tensor, list[BipartiteMessages]]:
+        query, gene_value, gene_self = gene
+        key, peak_value, peak_self = peak
+        heads = [part.chunk(self.config.heads, 1) for part in (query, key, gene_value, peak_value)]
+        sent = [self._attend(q, k, g, p, batch) for q, k, g, p in zip(*heads, strict=True)]
+        states = []
+        for side, messages, own in ((0, [s.gene for s in sent], gene_self), (1, [s.peak for s in sent], peak_self)):
+            message = torch.cat(messages, 1)
+            message = self.mix[side](message) if self.config.heads > 1 else message
+            state = self.update[side](torch.cat([message, own], 1))
+            states.append(functional.gelu(state) if self.config.activation else state)
+        return states[0], states[1], sent
+
+    def roles(self, gene: Tensor, peak: Tensor) -> tuple[Roles, Roles]:
+        """Project states of the layer before to query or key, message and self."""
+        parts = self.config.parts
+        return self.project[0](gene).split(parts, 1), self.project[1](peak).split(parts, 1)
+
+    def _attend(self, query: Tensor, key: Tensor, gene: Tensor, peak: Tensor, batch: PairBatch) -> BipartiteMessages:
+        config = self.config
+        window = None
+        if batch.gene_position is not None and batch.peak_position is not None and batch.within_bp is not None:
+            window = Window(batch.gene_position, batch.peak_position, batch.within_bp)
+        scale = None if config.scaled else 1.0
+        blocks = batch.gene_block_ptr, batch.peak_block_ptr
+        top_k = config.top_k or _widest(batch.peak_block_ptr)
+        if config.weights == "sigmoid":
+            return _sigmoid_messages(
+                gene, peak, *block_topk(query, key, *blocks, top_k, scale, config.threshold, window)
+            )
+        peaks_in_pair = None
+        if config.weights == "published":
+            peaks_in_pair = batch.peak_offsets.diff()[segment_ids(batch.gene_offsets)]
+        return bipartite_attention(
+            query,
+            key,
+            gene,
+            peak,
+            *blocks,
+            top_k=top_k,
+            threshold=config.threshold,
+            scale=scale,
+            window=window,
+            peaks_in_pair=peaks_in_pair,
+        )
+
+
+def _classifier(config: Bi2FormerConfig) -> nn.Module:
+    width = config.hidden
+    if config.classifier == "linear":
+        return nn.Linear(2 * width, 2)
+    return nn.Sequential(
+        nn.Linear(2 * width, width),
+        nn.ReLU(),
+        nn.Dropout(config.dropout),
+        nn.Linear(width, width // 2),
+        nn.ReLU(),
+        nn.Dropout(config.dropout),
+        nn.Linear(width // 2, 2),
+    )
+
+
+def _widest(block_ptr: Tensor) -> int:
+    return int(block_ptr.diff().max()) if len(block_ptr) else 1
+
+
+def _sigmoid_messages(
+    gene: Tensor, peak: Tensor, gene_row: Tensor, peak_row: Tensor, score: Tensor
+) -> BipartiteMessages:
+    """Send along each link with the sigmoid of its score: the equation of the paper, without a softmax."""
+    weight = torch.sigmoid(score)
+    degree = torch.bincount(gene_row, minlength=len(gene))
+    indptr = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
+    relation = Relation.from_csr(indptr, peak_row, (len(gene), len(peak)))
+    to_gene = relation.spmm(peak, weight=weight)
+    to_peak = relation.T.spmm(gene, weight=relation.reverse_values(weight))
+    return BipartiteMessages(to_gene, to_peak, gene_row, peak_row, score, weight)
