@@ -132,7 +132,7 @@ def fit_prediction(
     from heteromics.models.scmognn import ScMoGNNConfig
     from heteromics.tasks.prediction import predict_modality
 
-    options = {
+    options: dict[str, Any] = {
         "config": _config.build(ScMoGNNConfig, settings.model, "model"),
         "max_epochs": settings.fit.max_epochs,
         "seed": seed,
@@ -186,7 +186,7 @@ def evaluate_prediction(run: Run, folder: Path, data: Path | None) -> Scores:
     rna, target = pair.rna[:, list(model.features["feature"])], pair.target[:, list(model.features["target"])]
     cells = rna.obs_names.to_numpy(str)
     chosen = cells if data is not None else read_split(folder, cells, "test")
-    predicted = model.predict(cell_feature(rna), chosen, device=run.device)
+    predicted = model.predict(cell_feature(rna), list(chosen), device=run.device)
     truth = as_dense(target[chosen])
     metrics, _ = score({"ScMoGNN": predicted.to_numpy()}, truth, list(predicted.columns))
     where = "held-out test cells" if data is None else f"all {len(chosen):,} cells of {data}"

@@ -78,12 +78,14 @@ def train(
             "--graph: found one for scmognn, which builds its graph from the data and the split. Fix: drop it."
         )
     device = pick_device(device)
-    prepare(out, resume=resume)
+    settings: PredictionSettings | MatchingSettings
     if model == "scmognn":
         settings = read_settings(PredictionSettings, sets)
+        prepare(out, resume=resume)
         scores = train_prediction(data, settings, out, files["db"], seed=seed, device=device, resume=resume)
     else:
         settings = read_settings(MatchingSettings, sets)
+        prepare(out, resume=resume)
         place = None if graph is None else Path(graph)
         scores = train_matching(data, settings, out, files["db"], place, seed=seed, device=device, resume=resume)
     Run(

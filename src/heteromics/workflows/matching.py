@@ -1,0 +1,179 @@
+"""Cross-modal matching from files to a finished run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heteromics import _config
+from heteromics._files import write_json
+from heteromics.data.splits import split_cells
+from heteromics.errors import DataError, ModelError
+from heteromics.models._io import check_features
+from heteromics.workflows.prediction import PARTS, split_codes
+from heteromics.workflows.results import Scores
+from heteromics.workflows.settings import MatchingData, MatchingSettings
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from heteromics.graphs import HeteroGraph
+    from heteromics.tasks.matching import MatchingResult
+    from heteromics.workflows.run import Run
+
+THRESHOLDS = "thresholds.json"
+OTHER_DATA = "other data"
+
+
+def train_matching(
+    path: Path,
+    settings: MatchingSettings,
+    out: Path,
+    db: Path | None,
+    graph_folder: Path | None,
+    *,
+    seed: int,
+    device: str,
+    resume: bool,
+) -> Scores:
+    """Train Bi2Former on a file, score it beside the cell-type-only control on test cells, write the run to ``out``.
+
+    Attributes of genes and peaks are made from training cells; a graph built before brings its own.
+    """
+    from heteromics.models.bi2former import Bi2FormerConfig
+    from heteromics.tasks.matching import run_matching
+
+    config = _config.build(Bi2FormerConfig, settings.model, "model")
+    graph, codes = _graph_and_split(path, settings, db, graph_folder, seed)
+    result = run_matching(
+        graph,
+        codes,
+        config=config,
+        negatives=settings.negatives,
+        max_epochs=settings.fit.max_epochs,
+        seed=seed,
+        device=device,
+        folder=out,
+        resume=resume,
+    )
+    write_matching(out, graph, codes, result)
+    cells = {f"{word} cells": int((codes == code).sum()) for word, code in PARTS.items()}
+    unplaced = {
+        f"{side}s without a chromosome": len(graph.meta["match"][side]["unplaced"]) for side in ("gene", "peak")
+    }
+    return Scores(result.metrics, notes={**cells, **unplaced, "epochs": len(result.model.history)})
+
+
+def read_multiome(path: Path | str, settings: MatchingData) -> tuple[AnnData, AnnData]:
+    """Read RNA and ATAC counts of one file; cells need not be the same."""
+    from heteromics.data.readers import read
+
+    return (
+        read(path, modality="rna", layer=settings.rna_layer, expect="counts"),
+        read(path, modality="atac", layer=settings.atac_layer, expect="counts"),
+    )
+
+
+def _graph_and_split(
+    path: Path, settings: MatchingSettings, db: Path | None, folder: Path | None, seed: int
+) -> tuple[HeteroGraph, NDArray[np.int8]]:
+    """Build the graph, or load it, and give each cell with both profiles its part, in the order of its RNA rows."""
+    from heteromics.graphs import HeteroGraph
+    from heteromics.tasks.matching import paired_rows
+
+    if folder is not None:
+        if settings.split.column or settings.split.group_column:
+            raise ModelError(
+                "--graph: a graph holds no columns to split by. Fix: drop split.column, or build with --db."
+            )
+        graph = HeteroGraph.load(folder)
+        rows, _ = paired_rows(graph)
+        share = settings.split
+        shares = (1 - share.validation_share - share.test_share, share.validation_share, share.test_share)
+        return graph, split_cells(graph.names["rna_cell"][rows[:, 0]], shares=shares, seed=seed)
+    if db is None:
+        raise ModelError(
+            "matching needs chromosomes and positions. Fix: --db FILE (heteromics priors build), or --graph."
+        )
+    rna, atac = read_multiome(path, settings.data)
+    paired = rna[rna.obs_names.isin(atac.obs_names)]
+    if not paired.n_obs:
+        raise DataError(f"{path}: no cell has both profiles. Fix: name cells alike in both modalities.")
+    codes = split_codes(paired, settings.split, seed)
+    training = paired.obs_names[codes == PARTS["train"]].to_numpy(str)
+    return build_bipartite(rna, atac, settings.data, db, training), codes
+
+
+def build_bipartite(
+    rna: AnnData, atac: AnnData, settings: MatchingData, db: Path | str, training: NDArray[np.str_] | None
+) -> HeteroGraph:
+    """Build the graph with the store at ``db``."""
+    from heteromics.graphs import bipartite
+    from heteromics.priors import PriorStore
+
+    options: dict[str, Any] = {"mask": settings.mask, "within_bp": settings.within_bp, "cell_type": settings.cell_type}
+    with PriorStore.open(db) as store:
+        return bipartite(rna, atac, store, training_cells=training, **options)
+
+
+def write_matching(out: Path, graph: HeteroGraph, codes: NDArray[np.int8], result: MatchingResult) -> None:
+    """Write model, graph, split, scored pairs, metrics and history."""
+    import pandas as pd
+
+    from heteromics.tasks.matching import paired_rows
+
+    result.model.save(out / "model")
+    graph.save(out / "graph")
+    cells = graph.names["rna_cell"][paired_rows(graph)[0][:, 0]]
+    words = {int(code): word for word, code in PARTS.items()}
+    split = pd.DataFrame({"cell": cells, "split": [words[int(code)] for code in codes]})
+    split.to_parquet(out / "split.parquet")
+    result.pairs.to_parquet(out / "pairs.parquet")
+    write_json(out / THRESHOLDS, result.thresholds)
+    write_json(out / "metrics.json", result.metrics.to_dict("records"))
+    write_json(out / "history.json", result.model.history)
+
+
+def evaluate_matching(run: Run, folder: Path, data: Path | None) -> Scores:
+    """Score the saved model on the test pairs of its run, or on easy and hard pairs of every cell of other data."""
+    import pandas as pd
+
+    from heteromics.graphs import HeteroGraph
+    from heteromics.models.bi2former import Bi2Former
+    from heteromics.tasks.matching import make_pairs, paired_rows, score
+
+    if data is None:
+        graph = HeteroGraph.load(folder / "graph")
+        table = pd.read_parquet(folder / "pairs.parquet")[["negatives", "rna_cell", "atac_cell", "label"]]
+        where, split = "held-out test cells", "test"
+        pairs = np.stack([graph.index(side, table[side]) for side in ("rna_cell", "atac_cell")], axis=1)
+    else:
+        graph = _graph_of_other(run, folder, data)
+        rows, types = paired_rows(graph)
+        drawn = {mode: make_pairs(rows, types, mode=mode, seed=run.seed) for mode in ("easy", "hard")}
+        table = pd.concat([pd.DataFrame({"negatives": mode, "label": y}) for mode, (_, y) in drawn.items()])
+        where, split = f"all {len(rows):,} cells of {data}", OTHER_DATA
+        pairs = np.concatenate([p for p, _ in drawn.values()])
+    model = Bi2Former.load(folder / "model", graph)
+    table["Bi2Former"] = model.predict(pairs, device=run.device, progress=True)
+    thresholds = json.loads((folder / THRESHOLDS).read_text(encoding="utf-8"))
+    metrics = score(table.reset_index(drop=True), {"Bi2Former": thresholds["Bi2Former"]}, split)
+    return Scores(metrics, where, {"pairs": len(table)})
+
+
+def _graph_of_other(run: Run, folder: Path, data: Path) -> HeteroGraph:
+    """Build the graph of other data with exactly the genes and peaks of the run."""
+    if run.db is None:
+        raise ModelError(
+            f"{folder} was trained on a graph folder, without a store. Fix: train with --db to score other data."
+        )
+    settings = _config.build(MatchingSettings, run.settings, f"{folder}/run.json").data
+    rna, atac = read_multiome(data, settings)
+    features = json.loads((folder / "model" / "model.json").read_text(encoding="utf-8"))["features"]
+    for role, adata in (("gene", rna), ("peak", atac)):
+        check_features({role: sorted(features[role])}, {role: sorted(map(str, adata.var_names))}, "Bi2Former")
+    return build_bipartite(rna[:, features["gene"]], atac[:, features["peak"]], settings, run.db, None)
