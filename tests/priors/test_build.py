@@ -228,12 +228,25 @@ def test_a_lock_file_that_nobody_holds_is_no_hindrance(recipe, db):
     assert beside(db) == ["priors.duckdb"]
 
 
-def test_readers_keep_their_store_while_it_is_replaced(recipe, built):
-    with PriorStore.open(built) as store:
-        build_store(recipe, built, sets=["edges.gene_peak=false"], force=True, progress=False)
-        assert len(store.frame("gene_peak")) > 0
-    with PriorStore.open(built) as store:
-        assert "gene_peak" not in store.tables()
+def test_readers_keep_their_store_while_it_is_replaced_and_the_next_see_the_new_one(recipe, built):
+    with PriorStore.open(built) as old, PriorStore.open(built) as older:
+        near = old.table("gene_peak").filter("distance = 0")
+        with PriorStore.build(recipe, built, sets=["edges.gene_peak=false"], force=True, progress=False) as new:
+            assert "gene_peak" not in new.tables()
+            assert set(new.neighbors("ALPHA", 3)["node_type"]) == {"gene", "pathway"}
+        with PriorStore.open(built) as new:
+            assert "gene_peak" not in new.tables()
+        for store in (old, older):
+            assert "gene_peak" in store.tables()
+            assert len(store.frame("gene_peak")) == 4
+            assert "peak" in set(store.neighbors("ALPHA", 3)["node_type"])
+        assert near.fetchall()[0][:2] == ("ENSG00000000001", "chr1:900-1100")
+        for window in (300, 400):
+            build_store(recipe, built, sets=[f"edges.gene_peak.within_bp={window}"], force=True, progress=False)
+        with PriorStore.open(built) as new:
+            assert "within_bp: 400" in new.info["recipe_yaml"]
+        assert "within_bp: 500" in old.info["recipe_yaml"]
+    assert beside(built) == ["priors.duckdb"]
 
 
 @pytest.mark.parametrize(

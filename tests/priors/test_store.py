@@ -1,9 +1,14 @@
+import shutil
+
 import duckdb
 import networkx as nx
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from heteromics.errors import StoreError
 from heteromics.priors import PriorStore, build_store
+from heteromics.priors.query import WIDTHS
 from heteromics.priors.tables import FORMAT_VERSION, SCHEMAS
 
 A, B, C, D = (f"ENSG0000000000{n}" for n in (1, 2, 3, 4))
@@ -145,13 +150,52 @@ def test_the_match_report_can_be_narrowed(store):
         store.match_report("genez")
 
 
-def test_the_summary_counts_rows_and_shares_out_the_bytes_of_the_file(store):
+def test_the_summary_counts_rows_and_the_bytes_of_tables_small_and_large(store, tmp_path):
     summary = store.summary().set_index("table")
     assert list(summary.index) == store.tables()
-    assert summary.loc["gene"].to_dict() | {"bytes": None} == {
-        "kind": "node", "rows": 4, "bytes": None, "description": SCHEMAS["gene"].comment,
+    assert summary.loc["chromosome"].to_dict() == {
+        "kind": "node", "rows": 2, "bytes": 2 * (len("chr1") + 4 + 8), "description": SCHEMAS["chromosome"].comment,
     }  # fmt: skip
-    assert 0 < summary["bytes"].sum() <= store.path.stat().st_size
+    assert summary.loc["gene_attribute", "bytes"] == 4 * (len(A) + 1 + 8 + 4) + 8  # one of four has an exon length
+    assert summary["bytes"].sum() < 20_000  # of a file of several blocks of 256 KiB
+    large = tmp_path / "large.duckdb"
+    shutil.copyfile(store.path, large)
+    with duckdb.connect(str(large)) as connection:
+        before = used_bytes(connection)
+        numbers = pa.table({"n": np.random.default_rng(0).integers(0, 2**62, 200_000)})  # noqa: F841  read by name
+        connection.execute("INSERT INTO chromosome SELECT n::VARCHAR, 0, n FROM numbers")
+        connection.execute("CHECKPOINT")
+        grown = used_bytes(connection) - before
+    with PriorStore.open(large) as store:
+        assert store.summary().set_index("table")["bytes"]["chromosome"] == pytest.approx(grown, rel=0.1)
+    assert 10 * 2**18 < grown < 200_000 * (19 + 4 + 8)  # compressed, in many blocks
+
+
+def used_bytes(connection):
+    ((bytes_,),) = connection.execute("SELECT block_size * used_blocks FROM pragma_database_size()").fetchall()
+    return bytes_
+
+
+def test_the_schema_of_every_table_can_be_measured():
+    assert {column.type for table in SCHEMAS.values() for column in table.columns} == {"VARCHAR", *WIDTHS}
+
+
+def test_a_path_may_hold_any_character(store, tmp_path):
+    odd = tmp_path / 'it\'s a "store"; --.duckdb'
+    shutil.copyfile(store.path, odd)
+    with PriorStore.open(odd) as same:
+        assert same.frame("gene").equals(store.frame("gene"))
+
+
+def test_questions_in_sql_and_from_other_threads(store):
+    comments = "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = 'store'"
+    assert dict(store.connection.execute(comments).fetchall())["gene"] == SCHEMAS["gene"].comment
+    cursor = store.connection.cursor()
+    cursor.execute("USE store")
+    assert cursor.execute("SELECT count(*) FROM gene").fetchall() == [(4,)]
+    with pytest.raises(duckdb.Error, match="read-only"):
+        cursor.execute("CREATE TABLE mine (a INTEGER)")
+    assert store.tables() == [name for name in SCHEMAS if name in store.tables()]
 
 
 def test_files_that_are_no_store_are_told_apart(tmp_path, recipe):

@@ -26,6 +26,7 @@ import heteromics
 from heteromics._progress import steps
 from heteromics.errors import PriorError, StoreError, some
 from heteromics.priors.assembly import chromosome_table, read_sizes, to_style
+from heteromics.priors.query import quoted
 from heteromics.priors.recipe import Recipe, load_recipe
 from heteromics.priors.registry import Builder
 from heteromics.priors.sources import SIZES, Sources
@@ -278,11 +279,6 @@ class _Writer:
 def create_table(connection: duckdb.DuckDBPyConnection, schema: TableSchema) -> None:
     """Create one table of the schema, its comments with it."""
     connection.execute(schema.create_sql())
-    connection.execute(f'COMMENT ON TABLE "{schema.name}" IS {_quoted(schema.comment)}')
+    connection.execute(f'COMMENT ON TABLE "{schema.name}" IS {quoted(schema.comment)}')
     for column in schema.columns:
-        connection.execute(f'COMMENT ON COLUMN "{schema.name}"."{column.name}" IS {_quoted(column.comment)}')
-
-
-def _quoted(text: str) -> str:
-    """Return a text as an SQL literal; ``COMMENT ON`` takes no parameters."""
-    return "'" + text.replace("'", "''") + "'"
+        connection.execute(f'COMMENT ON COLUMN "{schema.name}"."{column.name}" IS {quoted(column.comment)}')

@@ -10,7 +10,7 @@ import pandas as pd
 
 from heteromics._config import unknown_key
 from heteromics.errors import StoreError, some
-from heteromics.priors.tables import OUTCOMES, SCHEMAS, TableSchema
+from heteromics.priors.tables import OUTCOMES, SCHEMAS, Column, TableSchema
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -21,6 +21,8 @@ Node = tuple[str, str]
 """Node type and identifier."""
 
 DIRECTIONS = ("both", "out", "in")
+WIDTHS = {"BIGINT": 8, "DOUBLE": 8, "INTEGER": 4, "TINYINT": 1, "BOOLEAN": 1}
+"""Bytes of one value of the types that columns of :data:`SCHEMAS` have, text aside."""
 
 
 def resolve(store: PriorStore, names: str | Sequence[str]) -> list[Node]:
@@ -209,19 +211,47 @@ def match_report(store: PriorStore, table: str | None, outcome: str | None) -> p
 
 
 def summary(store: PriorStore) -> pd.DataFrame:
-    """See :meth:`PriorStore.summary`. A storage block that several tables share counts for each in equal parts."""
-    (block_size,) = store.connection.execute("SELECT block_size FROM pragma_database_size()").fetchall()[0]
+    """See :meth:`PriorStore.summary`."""
+    blocks = _block_bytes(store)
+    rows = []
+    for name in store.tables():
+        lengths = ["count(*)", *map(_length, SCHEMAS[name].columns)]
+        ((count, *plain),) = store.connection.execute(f'SELECT {", ".join(lengths)} FROM "{name}"').fetchall()
+        rows.append((name, SCHEMAS[name].kind, count, round(min(sum(plain), blocks[name])), SCHEMAS[name].comment))
+    return pd.DataFrame(rows, columns=["table", "kind", "rows", "bytes", "description"])
+
+
+def _block_bytes(store: PriorStore) -> dict[str, float]:
+    """Return the bytes of the storage blocks of each table; a block that several share counts for each equally."""
+    ((block_size,),) = store.connection.execute(
+        "SELECT block_size FROM pragma_database_size() WHERE database_name = current_database()"
+    ).fetchall()
     users: dict[int, set[str]] = {}
     for name in store.tables():
         blocks = store.connection.execute(
-            "SELECT block_id, additional_block_ids FROM pragma_storage_info(?) WHERE persistent", [name]
+            "SELECT block_id, additional_block_ids FROM pragma_storage_info(?) WHERE block_id >= 0", [name]
         ).fetchall()
         for block, more in blocks:
             for used in (block, *(more or ())):
                 users.setdefault(used, set()).add(name)
-    rows = []
-    for name in store.tables():
-        ((count,),) = store.connection.execute(f'SELECT count(*) FROM "{name}"').fetchall()
-        share = sum(block_size / len(tables) for tables in users.values() if name in tables)
-        rows.append((name, SCHEMAS[name].kind, count, round(share), SCHEMAS[name].comment))
-    return pd.DataFrame(rows, columns=["table", "kind", "rows", "bytes", "description"])
+    return {
+        name: sum(block_size / len(tables) for tables in users.values() if name in tables) for name in store.tables()
+    }
+
+
+def _length(column: Column) -> str:
+    """Return the SQL for the bytes of a column's values as they are, not compressed."""
+    if column.type == "VARCHAR":
+        return f'coalesce(sum(strlen("{column.name}")), 0)'
+    return f'{WIDTHS[column.type]} * count("{column.name}")'
+
+
+def quoted(text: str) -> str:
+    """Return a text as an SQL literal, for the statements that take no parameters: COMMENT ON and ATTACH.
+
+    Examples
+    --------
+    >>> quoted("the gene's name")
+    "'the gene''s name'"
+    """
+    return "'" + text.replace("'", "''") + "'"

@@ -61,10 +61,7 @@ class PriorStore:
         path = Path(path)
         if not path.is_file():
             raise StoreError(f"{path}: no such store. Fix: heteromics priors build RECIPE --db {path}")
-        try:
-            connection = duckdb.connect(str(path), read_only=True)
-        except duckdb.Error as error:
-            raise StoreError(f"{path} cannot be opened as a DuckDB file: {error}") from error
+        connection = _attached(path)
         try:
             info = dict(connection.execute("SELECT key, value FROM store_info").fetchall())
         except duckdb.CatalogException:
@@ -129,14 +126,18 @@ class PriorStore:
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
-        """The read-only DuckDB connection, for questions in SQL."""
+        """The DuckDB connection, for questions in SQL; the file is attached read-only as ``store``, which is in use.
+
+        A ``cursor()`` of it, as each further thread needs one, begins with ``USE store``.
+        """
         if self._connection is None:
             raise StoreError(f"{self.path} is closed. Fix: PriorStore.open it again.")
         return self._connection
 
     def tables(self) -> list[str]:
         """Return the names of the tables this store has: nodes, edges, attributes, then the books."""
-        there = {name for (name,) in self.connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        sql = "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
+        there = {name for (name,) in self.connection.execute(sql).fetchall()}
         return [name for name in SCHEMAS if name in there]
 
     def table(self, name: str) -> duckdb.DuckDBPyRelation:
@@ -225,5 +226,25 @@ class PriorStore:
         return self.frame("match_summary")
 
     def summary(self) -> pd.DataFrame:
-        """Return ``table, kind, rows, bytes, description`` of every table; bytes are whole storage blocks, roughly."""
+        """Return ``table, kind, rows, bytes, description`` of every table.
+
+        ``bytes`` is about what the table takes in the file: its storage blocks, or the length of its values where
+        these would not fill them. The file is larger by the blocks that are not full, up to 256 KiB a table.
+        """
         return query.summary(self)
+
+
+def _attached(path: Path) -> duckdb.DuckDBPyConnection:
+    """Attach the file to a database of its own.
+
+    Connecting to the file itself would share one database among all connections of this process to that path, so that
+    a store built anew would be read with the contents of the one it replaced, for as long as anybody holds that one.
+    """
+    connection = duckdb.connect(":memory:", config={"temp_directory": f"{path}.tmp"})
+    try:
+        connection.execute(f"ATTACH {query.quoted(str(path))} AS store (READ_ONLY, TYPE duckdb)")
+        connection.execute("USE store")
+    except duckdb.Error as error:
+        connection.close()
+        raise StoreError(f"{path} cannot be opened as a DuckDB file: {error}") from error
+    return connection
