@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from heteromics.data import SyntheticConfig, simulate, size_of
 from heteromics.errors import DataError, GraphError, MissingLayer, MissingModality, RecipeError
@@ -77,6 +78,28 @@ def test_diff_names_what_differs(made):
     assert rows["feature-pathway-feature edges"][1] is None
     assert rows["parameter threshold"] == (0.1, None)
     assert diff(without, without) == []
+
+
+def test_diff_sees_other_values_and_other_edges_of_equal_number():
+    etype = ("a", "to", "b")
+
+    def graph(dst=(0, 1), weight=(1.0, 2.0), **features):
+        return HeteroGraph.from_edges(
+            {etype: ([0, 1], list(dst))},
+            names={"a": ["x", "y"], "b": ["p", "q"]},
+            edata={etype: {"weight": torch.tensor(weight)}},
+            ndata={"a": {name: torch.tensor(values) for name, values in features.items()}},
+        )
+
+    def rows(one, other):
+        return {row["what"]: (row["a"], row["b"]) for row in diff(one, other)}
+
+    assert rows(graph(), graph(weight=(1.0, 3.0))) == {"a-to-b weight": ("float32 (2,)", "1 of 2 values differ")}
+    assert rows(graph(), graph(dst=(1, 0))) == {"a-to-b ends": ("as given", "as many edges between other nodes")}
+    assert rows(graph(u=[1, 2]), graph(v=[1.0, 2.0])) == {"a u": ("int64 (2,)", None), "a v": (None, "float32 (2,)")}
+    turned = graph()
+    turned.names["a"] = turned.names["a"][::-1]
+    assert rows(graph(), turned) == {"a order": ("as named", "the same names in another order")}
 
 
 @pytest.mark.parametrize(
