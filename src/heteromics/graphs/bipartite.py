@@ -39,6 +39,7 @@ _SIDE = {
     "chrom": Feature(torch.int32),
     "position": Feature(torch.int64),
     "attributes": Feature(torch.float32, ndim=2),
+    "store_row": Feature(torch.int64),
 }
 register(
     Kind(
@@ -98,11 +99,11 @@ def bipartite(
     -------
     HeteroGraph
         Kind ``"bipartite"``. Nodes ``rna_cell``, ``atac_cell`` (``cell_type`` codes, -1 unknown), ``gene``, ``peak``
-        (``chrom`` code, -1 unknown; ``position``, transcription start or midpoint in bp; ``attributes``), genes and
-        peaks ordered by chromosome and position. Edges ``expresses`` and ``opens`` with ``weight``, the value in ``X``;
-        with a window ``reaches`` with ``distance`` in bp. A gene or peak that does not join the store stays a node
-        with chromosome -1: it is in the readout of its cells, but attends to nothing. ``meta["match"]`` counts and
-        names them all.
+        (``chrom`` code, -1 unknown; ``position``, transcription start or midpoint in bp; ``attributes``; ``store_row``
+        in the store's table, -1 unknown), genes and peaks ordered by chromosome and position. Edges ``expresses`` and
+        ``opens`` with ``weight``, the value in ``X``; with a window ``reaches`` with ``distance`` in bp. A gene or peak
+        that does not join the store stays a node with chromosome -1: it is in the readout of its cells, but attends to
+        nothing. ``meta["match"]`` counts and names them all.
 
     Raises
     ------
@@ -227,7 +228,7 @@ class _Side:
         return torch.from_numpy(self.counts.data)
 
     def data(self, attributes: NDArray[np.float32]) -> dict[str, torch.Tensor]:
-        parts = {"chrom": self.chrom, "position": self.position, "attributes": attributes}
+        parts = {"chrom": self.chrom, "position": self.position, "attributes": attributes, "store_row": self.row}
         return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in parts.items()}
 
 
