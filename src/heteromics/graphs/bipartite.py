@@ -258,13 +258,13 @@ def _side(
         )
     chrom = np.where(placed, code[np.maximum(row, 0)], -1).astype(np.int32)
     place = np.where(placed, position[np.maximum(row, 0)], 0)
-    order = np.lexsort((place, chrom))
+    names = _names(data.var_names)
+    order = np.lexsort((names, place, chrom))  # the same graph whatever the order of the input
     counts = _counts(data.X, order, what, expect)
     check_cells(counts, data.obs_names, what)
-    names = _names(data.var_names)
     chosen = _training_rows(data, training_cells, what)
     found = Counter(outcome)
-    match = {**dict(sorted(found.items())), "unplaced": names[~placed].tolist()}
+    match = {**dict(sorted(found.items())), "unplaced": sorted(names[~placed].tolist())}
     return _Side(
         names[order],
         chrom[order],

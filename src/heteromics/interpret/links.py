@@ -85,7 +85,7 @@ def distance_links(candidates: DataFrame) -> DataFrame:
     >>> distance_links(pd.DataFrame({"gene": ["A", "A"], "peak": ["p", "q"], "distance": [0, 500]}))["score"].tolist()
     [0.0, -500.0]
     """
-    return candidates[["gene", "peak"]].assign(score=-candidates["distance"].astype(float))
+    return candidates[["gene", "peak"]].assign(score=0.0 - candidates["distance"])
 
 
 def correlation_links(
