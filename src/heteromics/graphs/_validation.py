@@ -67,8 +67,10 @@ def compressed_problems(part: Compressed, rows: int, columns: int) -> list[str]:
         return [
             f"indptr must rise from 0 to the {len(indices)} edges; it runs from {int(indptr[0])} to {int(indptr[-1])}"
         ]
+    if not len(indices) or (int(indices.min()) >= 0 and int(indices.max()) < columns):
+        return []
     outside = int(((indices < 0) | (indices >= columns)).sum())
-    return [f"{outside} of {len(indices)} indices lie outside 0 to {columns - 1}"] if outside else []
+    return [f"{outside} of {len(indices)} indices lie outside 0 to {columns - 1}"]
 
 
 def _data_problems(where: str, unit: str, size: int, data: Data) -> list[str]:
