@@ -281,15 +281,23 @@ def test_every_gene_name_of_the_data_that_joins_no_gene_is_named(recipe):
         report = store.match_report("gene")
         data = report[report["source"] == "genes"]
         assert data[["name", "outcome", "detail"]].values.tolist() == [
-            ["beta", "case_folded", "joined ENSG00000000002"],
-            ["ENSG00000000003.9", "version_stripped", "joined ENSG00000000003"],
-            ["GAMMA", "ambiguous", "symbol of ENSG00000000003, ENSG00000000004"],
+            ["beta", "case_folded", "joined ENSG00000000002 (BETA)"],
+            ["ENSG00000000003.9", "version_stripped", "joined ENSG00000000003 (GAMMA)"],
+            ["GAMMA", "ambiguous", "fits ENSG00000000003, ENSG00000000004"],
             ["OMEGA", "absent", "wrong_assembly: ENSG00000000005.2, tiny has no chrUn_7"],
             ["ENSG00000000005", "absent", "wrong_assembly: ENSG00000000005.2, tiny has no chrUn_7"],
             ["NOPE", "absent", "not in the annotation"],
         ]
         summary = store.match_summary().query("source == 'genes'").set_index("outcome")["n"].to_dict()
         assert summary == {"matched": 1, "absent": 3, "ambiguous": 1, "case_folded": 1, "version_stripped": 1}
+
+
+def test_an_id_that_fits_two_versions_is_ambiguous(recipe):
+    text = gene('gene_id "ENSG00000000009.1"') + gene('gene_id "ENSG00000000009.1_PAR_Y"', 31, 40)
+    with build(recipe, "nodes.gene.strip_version=false", gtf=text, genes="ENSG00000000009\n") as store:
+        assert store.match_report("gene", "ambiguous")[["name", "detail"]].values.tolist() == [
+            ["ENSG00000000009", "fits ENSG00000000009.1, ENSG00000000009.1_PAR_Y"]
+        ]
 
 
 def test_gene_names_are_read_from_the_rna_modality(recipe):

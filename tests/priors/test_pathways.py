@@ -8,6 +8,7 @@ from scipy import sparse
 
 from heteromics import _config
 from heteromics.errors import PriorError, RecipeError, UnreadableFile
+from heteromics.priors import PriorStore
 from heteromics.priors.pathways import PathwayConfig, build_pathways, read_gmt, shared_sets
 from tests.priors.prior_files import context_with, fits, tally, written
 
@@ -77,12 +78,12 @@ def test_gene_sets_join_by_id_symbol_and_case_and_name_the_rest(tmp_path):
         ("ENSG01", "RNA"),
         ("ENSG03", "RNA"),
     ]
-    assert {(match.name, match.outcome) for match in built.matches["gene_pathway"]} == {
-        ("GAPDH", "case_folded"),
-        ("MYC", "absent"),
-        ("MAX", "absent"),
-        ("Y_RNA", "ambiguous"),
-        ("ENSG01.4", "version_stripped"),
+    assert {(match.name, match.outcome, match.detail) for match in built.matches["gene_pathway"]} == {
+        ("GAPDH", "case_folded", "joined ENSG02 (Gapdh)"),
+        ("MYC", "absent", "not in the annotation"),
+        ("MAX", "absent", "not in the annotation"),
+        ("Y_RNA", "ambiguous", "fits ENSG04, ENSG05"),
+        ("ENSG01.4", "version_stripped", "joined ENSG01 (TP53)"),
     }
     assert {(match.name, match.outcome) for match in built.matches["pathway"]} == {
         ("NONE", "absent"),
@@ -90,6 +91,21 @@ def test_gene_sets_join_by_id_symbol_and_case_and_name_the_rest(tmp_path):
     }
     # TP53 is listed again in STRESS, and once more by its id in RNA
     assert tally(built, "gene_pathway")["duplicated"] == 2
+
+
+def test_members_that_the_recipe_leaves_out_are_told_why(recipe):
+    text = recipe.with_name("genes.gtf").read_text()
+    recipe.with_name("genes.gtf").write_text(
+        text + text.splitlines()[1].replace("chr1", "chrUn_1").replace("01.4", "09.2").replace("ALPHA", "OMEGA") + "\n"
+    )
+    recipe.with_name("sets.gmt").write_text("SET\tna\tALPHA\tBETA\tENSG00000000009\tGAMMA\n")
+    sets = ["nodes.gene.biotypes=[protein_coding]"]
+    with PriorStore.build(recipe, recipe.with_name("p.duckdb"), sets=sets, progress=False) as store:
+        assert store.match_report("gene_pathway")[["name", "outcome", "detail"]].values.tolist() == [
+            ["BETA", "absent", "filtered: ENSG00000000002.1, biotype lncRNA"],
+            ["ENSG00000000009", "absent", "wrong_assembly: ENSG00000000009.2, tiny has no chrUn_1"],
+            ["GAMMA", "ambiguous", "fits ENSG00000000003, ENSG00000000004"],
+        ]
 
 
 def test_pairs_weigh_the_jaccard_index_of_memberships(tmp_path):
@@ -122,9 +138,10 @@ def test_entrez_ids_reach_genes_through_the_string_aliases(tmp_path):
         "9606.P2\t99\tUniProt_DR_GeneID\n"
         "9606.P3\t99\tUniProt_DR_GeneID\n"
         "9606.P1\t3725\tUniProt_AC\n"
+        "9606.P4\t5\tUniProt_DR_GeneID\n"
     )
     files = {
-        "gmt": written(tmp_path / "sets.gmt", "A\tx\t7157\t99\t3725\n"),
+        "gmt": written(tmp_path / "sets.gmt", "A\tx\t7157\t99\t3725\t5\n"),
         "string_aliases": written(tmp_path / "aliases.txt.gz", aliases),
     }
     assert PathwayConfig(ids="entrez").source_names() == ("gmt", "string_aliases")
@@ -132,9 +149,10 @@ def test_entrez_ids_reach_genes_through_the_string_aliases(tmp_path):
     assert built.tables["gene_pathway"]["gene_id"].to_pylist() == ["ENSG01"]
     found = {match.name: (match.outcome, match.detail) for match in built.matches["gene_pathway"]}
     assert found == {
-        "7157": ("alias", "ENSG01"),
-        "99": ("ambiguous", "ENSG02, ENSG03"),
-        "3725": ("absent", ""),
+        "7157": ("alias", "joined ENSG01 (TP53)"),
+        "99": ("ambiguous", "fits ENSG02, ENSG03"),
+        "3725": ("absent", "not in the STRING aliases"),
+        "5": ("absent", "its protein joined no gene"),
     }
     assert [source.label for source in built.sources["gene_pathway"]] == ["sets.gmt", "aliases.txt.gz"]
 

@@ -30,7 +30,7 @@ from heteromics.priors.query import quoted
 from heteromics.priors.recipe import Recipe, load_recipe
 from heteromics.priors.registry import Builder
 from heteromics.priors.sources import SIZES, Sources
-from heteromics.priors.tables import FORMAT_VERSION, SCHEMAS, BuildContext, Built, TableConfig, TableSchema
+from heteromics.priors.tables import FORMAT_VERSION, SCHEMAS, BuildContext, Built, Match, TableConfig, TableSchema
 
 
 def build_store(
@@ -154,6 +154,7 @@ def _write(path: Path, recipe: Recipe, sources: Sources, *, progress: bool) -> N
             chromosomes=sizes,
             resolve=sources,
             given=frozenset(name for name, location in recipe.sources.items() if location.kind != "required"),
+            reported=writer.reported,
         )
         for builder, config in recipe.steps:
             step(builder.name)
@@ -183,7 +184,7 @@ class _Writer:
         self._connection, self._recipe = connection, recipe
         self._made: dict[str, int] = {}
         self._provenance: list[tuple[Any, ...]] = []
-        self._matches: list[tuple[Any, ...]] = []
+        self.reported: dict[str, list[Match]] = {}
         self._summary: list[tuple[Any, ...]] = []
 
     def run(self, builder: Builder, config: TableConfig, context: BuildContext) -> None:
@@ -207,7 +208,7 @@ class _Writer:
             for entry in books or [(f"tables {', '.join(derived_from)}", "", "", "")]:
                 self._provenance.append((name, *entry, self._recipe.hash, table.num_rows, round(took, 3)))
         for name, matches in built.matches.items():
-            self._matches += [(name, match.source, match.name, match.outcome, match.detail) for match in matches]
+            self.reported.setdefault(name, []).extend(matches)
         for name, counts in built.counts.items():
             self._summary += [(name, count.source, count.outcome, count.n) for count in counts if count.n]
 
@@ -247,7 +248,12 @@ class _Writer:
     def close_books(self) -> None:
         """Write provenance, match report and summary, and store_info."""
         self._insert_rows("provenance", self._provenance)
-        self._insert_rows("match_report", dict.fromkeys(self._matches))
+        matches = [
+            (name, match.source, match.name, match.outcome, match.detail)
+            for name, reported in self.reported.items()
+            for match in reported
+        ]
+        self._insert_rows("match_report", dict.fromkeys(matches))
         self._insert_rows("match_summary", self._summary)
         info = {
             "format_version": str(FORMAT_VERSION),

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -67,6 +67,14 @@ def transcription_start(start: Ints, end: Ints, strand: NDArray[np.str_]) -> Int
     return np.where(strand == "-", end - 1, start)
 
 
+class NamesJoined(NamedTuple):
+    """What names mean, each field of length n: the gene's row or -1, how it was found, and with what, or why not."""
+
+    row: Ints
+    outcome: list[str]
+    detail: list[str]
+
+
 def match_names(names: Sequence[str], gene_id: Sequence[str], symbol: Sequence[str]) -> tuple[Ints, list[str]]:
     """Find the gene each name means: by id, by id without version, by symbol, by symbol in any case; in this order.
 
@@ -91,6 +99,27 @@ def match_names(names: Sequence[str], gene_id: Sequence[str], symbol: Sequence[s
     >>> rows.tolist(), outcome
     ([0, 1, -1], ['version_stripped', 'case_folded', 'absent'])
     """
+    row, outcome, _ = join_names(names, gene_id, symbol)
+    return row, outcome
+
+
+def join_names(
+    names: Sequence[str], gene_id: Sequence[str], symbol: Sequence[str], left_out: Sequence[Match] = ()
+) -> NamesJoined:
+    """Find the gene each name means, as :func:`match_names`, and say for the match report what it joined, or why not.
+
+    Parameters
+    ----------
+    names, gene_id, symbol
+        As in :func:`match_names`.
+    left_out
+        What table ``gene`` reported; names of genes it left out are told why.
+
+    Examples
+    --------
+    >>> join_names(["gapdh", "Y_RNA", "X"], ["ENSG01", "ENSG02", "ENSG03"], ["GAPDH", "Y_RNA", "Y_RNA"]).detail
+    ['joined ENSG01 (GAPDH)', 'fits ENSG02, ENSG03', 'not in the annotation']
+    """
     rules = (
         ("matched", str, gene_id),
         ("version_stripped", strip_version, gene_id),
@@ -98,20 +127,29 @@ def match_names(names: Sequence[str], gene_id: Sequence[str], symbol: Sequence[s
         ("case_folded", str.casefold, symbol),
     )
     indexed = []
-    for outcome, form, targets in rules:
-        rows: dict[str, list[int]] = {}
+    for rule, form, targets in rules:
+        by_name: dict[str, list[int]] = {}
         for row, target in enumerate(targets):
-            rows.setdefault(form(target), []).append(row)
-        indexed.append((outcome, form, rows))
-    found, outcomes = np.full(len(names), -1, dtype=np.int64), ["absent"] * len(names)
+            by_name.setdefault(form(target), []).append(row)
+        indexed.append((rule, form, by_name))
+    reasons = _reasons(left_out)
+    found, outcomes, details = np.full(len(names), -1, dtype=np.int64), [], []
     for position, name in enumerate(names):
-        for outcome, form, rows in indexed:
-            hits = rows.get(form(name))
-            if hits:
-                outcomes[position] = outcome if len(hits) == 1 else "ambiguous"
-                found[position] = hits[0] if len(hits) == 1 else -1
-                break
-    return found, outcomes
+        hits = ((rule, by_name.get(form(name))) for rule, form, by_name in indexed)
+        outcome, rows = next(((rule, rows) for rule, rows in hits if rows), ("absent", []))
+        if len(rows) == 1:
+            found[position] = rows[0]
+        outcomes.append("ambiguous" if len(rows) > 1 else outcome)
+        absent = reasons.get(strip_version(name), reasons.get(name.casefold(), "not in the annotation"))
+        details.append(joined_with(rows, gene_id, symbol) or absent)
+    return NamesJoined(found, outcomes, details)
+
+
+def joined_with(rows: Sequence[int], gene_id: Sequence[str], symbol: Sequence[str]) -> str:
+    """Say which gene a name joined, or the genes an ambiguous one fits; empty where there is none."""
+    if len(rows) == 1:
+        return f"joined {gene_id[rows[0]]} ({symbol[rows[0]]})"
+    return f"fits {some((gene_id[row] for row in rows), 5)}" if rows else ""
 
 
 def build_genes(context: BuildContext, config: GeneConfig) -> Built:
@@ -234,21 +272,12 @@ def _counts(label: str, matched: int, matches: Sequence[Match]) -> list[Count]:
 def _match_data(source: Source, genes: pd.DataFrame, left_out: Sequence[Match]) -> tuple[list[Match], list[Count]]:
     """Report how the names the data use for genes join table ``gene``."""
     names = read_gene_names(source)
-    rows, outcomes = match_names(names, genes["gene_id"].tolist(), genes["symbol"].tolist())
-    reasons = _reasons(left_out)
-    ids = genes["gene_id"].tolist()
-    same_symbol = genes.groupby(genes["symbol"].str.casefold(), sort=False)["gene_id"].agg(list)
-    matches = []
-    for name, row, outcome in zip(names, rows.tolist(), outcomes, strict=True):
-        if outcome == "matched":
-            continue
-        if row >= 0:
-            detail = f"joined {ids[row]}"
-        elif outcome == "ambiguous":
-            detail = f"symbol of {some(same_symbol[name.casefold()], 5)}"
-        else:
-            detail = reasons.get(strip_version(name), reasons.get(name.casefold(), "not in the annotation"))
-        matches.append(Match(source.label, name, outcome, detail))
+    _, outcomes, details = join_names(names, genes["gene_id"].tolist(), genes["symbol"].tolist(), left_out)
+    matches = [
+        Match(source.label, name, outcome, detail)
+        for name, outcome, detail in zip(names, outcomes, details, strict=True)
+        if outcome != "matched"
+    ]
     return matches, _counts(source.label, outcomes.count("matched"), matches)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -17,7 +17,7 @@ from scipy import sparse
 from heteromics.errors import PriorError, UnreadableFile, some
 from heteromics.priors._files import text_lines
 from heteromics.priors._string_files import ENTREZ_SOURCES, GENE_ID_SOURCES, read_aliases
-from heteromics.priors.genes import match_names
+from heteromics.priors.genes import NamesJoined, join_names, joined_with, match_names
 from heteromics.priors.tables import Built, Count, Match, Source
 
 if TYPE_CHECKING:
@@ -144,15 +144,6 @@ class PathwayConfig:
         return ("gmt", "string_aliases") if self.ids == "entrez" else ("gmt",)
 
 
-class _Joined(NamedTuple):
-    """Members and the genes they mean: ``row`` -1 where none, ``outcome`` and ``detail`` for the match report."""
-
-    name: list[str]
-    row: Ints
-    outcome: list[str]
-    detail: list[str]
-
-
 def build_pathways(context: BuildContext, config: PathwayConfig) -> Built:
     """Build tables ``pathway``, ``gene_pathway`` and, unless turned off, the part of ``gene_gene`` that gene sets give.
 
@@ -168,15 +159,16 @@ def build_pathways(context: BuildContext, config: PathwayConfig) -> Built:
     names = list(dict.fromkeys(member for gene_set in sets for member in gene_set.members))
     genes = context.query("SELECT gene_id, symbol FROM gene ORDER BY gene_id")
     joined = _join(context, config, names, genes)
+    row_of = dict(zip(names, joined.row.tolist(), strict=True))
     if not (joined.row >= 0).any():
         raise _nothing_joined(source, config, names, genes)
-    membership, repeated = _membership(sets, joined, genes.num_rows)
+    membership, repeated = _membership(sets, row_of, genes.num_rows)
     sizes = np.bincount(membership.indices, minlength=len(sets))
     matches = {
         "pathway": [_unusable(source, one) for one, size in zip(sets, sizes, strict=True) if size == 0],
         "gene_pathway": [
             Match(source.label, name, outcome, detail)
-            for name, _, outcome, detail in zip(*joined, strict=True)
+            for name, outcome, detail in zip(names, joined.outcome, joined.detail, strict=True)
             if outcome != "matched"
         ],
     }
@@ -210,19 +202,17 @@ def _unusable(source: Source, gene_set: GeneSet) -> Match:
     return Match(source.label, gene_set.name, "absent", f"none of its {len(gene_set.members):,} genes is in table gene")
 
 
-def _join(context: BuildContext, config: PathwayConfig, names: list[str], genes: pa.Table) -> _Joined:
+def _join(context: BuildContext, config: PathwayConfig, names: list[str], genes: pa.Table) -> NamesJoined:
     gene_id, symbol = genes["gene_id"].to_pylist(), genes["symbol"].to_pylist()
     if config.ids == "symbol":
-        row, outcome = match_names(names, gene_id, symbol)
-        detail = [f"{symbol[hit]}, {gene_id[hit]}" if hit >= 0 else "" for hit in row]
-        return _Joined(names, row, outcome, detail)
+        return join_names(names, gene_id, symbol, context.reported.get("gene", ()))
     reached = _genes_by_entrez(context.source("string_aliases"), gene_id)
     hits = [sorted(reached.get(name, ())) for name in names]
-    return _Joined(
-        names,
+    absent = ["its protein joined no gene" if name in reached else "not in the STRING aliases" for name in names]
+    return NamesJoined(
         np.array([found[0] if len(found) == 1 else -1 for found in hits], np.int64),
         ["absent" if not found else "alias" if len(found) == 1 else "ambiguous" for found in hits],
-        [", ".join(gene_id[row] for row in found[:5]) for found in hits],
+        [joined_with(found, gene_id, symbol) or why for found, why in zip(hits, absent, strict=True)],
     )
 
 
@@ -240,9 +230,8 @@ def _genes_by_entrez(aliases: Source, gene_id: list[str]) -> dict[str, set[int]]
     return reached
 
 
-def _membership(sets: list[GeneSet], joined: _Joined, n_genes: int) -> tuple[sparse.csr_array, int]:
+def _membership(sets: list[GeneSet], row_of: Mapping[str, int], n_genes: int) -> tuple[sparse.csr_array, int]:
     """Return genes x sets with each membership once, and how many were listed again."""
-    row_of = dict(zip(joined.name, joined.row.tolist(), strict=True))
     pairs = [(row_of[member], column) for column, one in enumerate(sets) for member in one.members]
     rows, columns = np.array(pairs, np.int64).reshape(-1, 2).T
     found = rows >= 0

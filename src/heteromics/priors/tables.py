@@ -138,7 +138,6 @@ class TableConfig(Protocol):
 
     def source_names(self) -> tuple[str, ...]:
         """Return the sources (keys of :data:`KNOWN_SOURCES`) that must be given for this configuration."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +152,8 @@ class BuildContext:
         Name of the assembly (``GRCh38``) and style of all chromosome names in the store (``ucsc`` or ``ensembl``).
     chromosomes
         Sizes in bp by chromosome name in the store's style, in the order of their codes.
+    reported
+        By table, what earlier builders said of names that did not simply join.
     progress
         Called with a few words when a longer step begins.
     """
@@ -163,6 +164,7 @@ class BuildContext:
     chromosomes: Mapping[str, int]
     resolve: Callable[[str], Source]
     given: frozenset[str]
+    reported: Mapping[str, Sequence[Match]] = field(default_factory=dict)
     progress: Callable[[str], None] = lambda _step: None
 
     def source(self, name: str) -> Source:
@@ -191,7 +193,6 @@ def _place(what: str) -> tuple[Column, ...]:
 
 
 _EVIDENCE = Column("evidence", "VARCHAR", "where this row comes from, readable")
-_WEIGHT = Column("weight", "DOUBLE", "strength of the edge, larger is stronger")
 _CHANNELS = ("neighborhood", "fusion", "cooccurence", "coexpression", "experimental", "database", "textmining")
 _SEQUENCE = (
     Column("gc", "DOUBLE", "share of G and C among A, C, G, T; NULL without FASTA or without such bases", True),
@@ -288,7 +289,7 @@ _TABLES = (
             _id("gene_a", "gene with the smaller identifier"),
             _id("gene_b", "gene with the larger identifier"),
             Column("source", "VARCHAR", "pathway (Jaccard of set memberships) or string (combined score / 1000)"),
-            _WEIGHT,
+            Column("weight", "DOUBLE", "strength of the edge, larger is stronger"),
             _EVIDENCE,
         ),
         ("gene_a", "gene_b", "source"),
