@@ -69,7 +69,7 @@ def cell_feature(
     pathways
         Genes that belong together, for feature-feature edges: a table with columns ``gene_id`` and ``pathway_id``, or
         ``gene_a`` and ``gene_b`` (its rows are the pairs); an open prior store; or gene sets by name. Genes are found
-        by ``var_names``, ``var["gene_id"]`` or ``var["symbol"]``, with and without version. None makes no such edges.
+        by ``var_names``, ``gene_id``, ``gene_ids`` or ``symbol`` in ``var``, with and without version. None makes none.
     training_cells
         Names, or a mask over the cells, of those that pathway weights may be computed from. None: all cells.
     threshold
@@ -259,7 +259,7 @@ def _pathway_edges(
 ) -> tuple[Compressed, dict[str, Tensor], dict[str, Any]]:
     """Edges between features, their data and what joined; without a threshold all weights are one."""
     keys = {"var_names": features.tolist()}
-    keys |= {name: rna.var[name].astype(str).tolist() for name in ("gene_id", "symbol") if name in rna.var}
+    keys |= {name: rna.var[name].astype(str).tolist() for name in ("gene_id", "gene_ids", "symbol") if name in rna.var}
     membership, match = pathway_members(pathways, keys)
     a, b, shared = clique_pairs(membership)
     weight = np.ones(len(a), dtype=np.float32)
