@@ -82,7 +82,7 @@ def share_of_pair(ours: Measured, peer: Measured) -> float:
 BENCHMARK = Benchmark(
     name="cell_feature_graph",
     module=__name__,
-    what="checked graph with cell statistics from a CSR of 10,000 x 29,000, 20 M non-zeros; ratio: peak over the CSR pair",
+    what="checked graph, cell statistics, from a CSR of 10,000 x 29,000, 20 M non-zeros; ratio: peak over the CSR pair",
     sizes={
         "full": {"cells": 10_000, "features": 29_000, "values": 20_000_000},
         "short": {"cells": 200, "features": 600, "values": 20_000},

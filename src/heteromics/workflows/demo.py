@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import heteromics
+from heteromics._files import write_json
+from heteromics._progress import stderr
+from heteromics.errors import DataError, FetchError
+from heteromics.workflows.demo_report import write_demo_report
 from heteromics.workflows.results import Scores
+from heteromics.workflows.run import installed_versions
+from heteromics.workflows.train import train
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PBMC = "cite_mosaic_pbmc_midas/quickstart_pbmc_mosaic.h5mu"
-PBMC_SETS: tuple[str, ...] = ()
-SYNTHETIC_SETS: tuple[str, ...] = ()
-MARKER = "demo.json"
+PBMC_SETS = (
+    "data.batch=null",
+    "model.layers=2",
+    "model.dropout=0.5",
+    "model.edge_dropout=0.5",
+    "model.members=3",
+    "model.max_epochs=300",
+    "model.patience=50",
+)
+SYNTHETIC_SETS = ("data.mask=window",)
+DONE = "metrics.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,42 +43,172 @@ class Demo:
 
     Attributes
     ----------
-    complete
-        False when the real data could not be had and only the synthetic part ran.
     prediction
-        Scores on held-out PBMC, or None.
-    matching, links
-        Scores of cross-modal matching on held-out cells, and of link recovery, on the synthetic multiome.
+        Metrics on held-out PBMC, one row per model; None when the data could not be had.
+    matching
+        Metrics of matching held-out cells of the synthetic multiome, one row per model and kind of negatives.
+    links
+        Recovery of planted links, one row per method.
     notes
         Paths, seconds and counts.
     """
 
-    complete: bool
-    prediction: Scores | None
-    matching: Scores
-    links: pd.DataFrame
+    prediction: list[dict[str, Any]] | None
+    matching: list[dict[str, Any]]
+    links: list[dict[str, Any]]
     notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether both parts ran."""
+        return self.prediction is not None
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Return titled tables for printing."""
-        shown = {
-            "synthetic: match RNA and ATAC profiles, held-out cells": self.matching.rows(),
-            "synthetic: recovery of planted links": _rows(self.links),
+        real = {} if self.prediction is None else {"PBMC: proteins from RNA, held-out cells": self.prediction}
+        return {
+            **real,
+            "synthetic: match RNA and ATAC profiles, held-out cells": self.matching,
+            "synthetic: recovery of planted links": self.links,
         }
-        if self.prediction is None:
-            return shown
-        return {"PBMC: proteins from RNA, held-out cells": self.prediction.rows(), **shown}
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
-        return {
-            "complete": self.complete,
-            "prediction": None if self.prediction is None else self.prediction.as_dict(),
-            "matching": self.matching.as_dict(),
-            "links": _rows(self.links),
-            **self.notes,
-        }
+        return {"complete": self.complete, **asdict(self)}
 
 
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+def demo(out: Path | str, *, seed: int = 0) -> Demo:
+    """Run the demo and write ``metrics.json``, ``links.parquet``, ``figures/`` and ``report.html`` into ``out``.
+
+    Parameters
+    ----------
+    out
+        Folder. A demo of the same code and seed that is finished there is not run again; another one is replaced.
+    seed
+        Of the simulation, the splits and the training.
+
+    Returns
+    -------
+    Demo
+
+    Raises
+    ------
+    DataError
+        When ``out`` holds something that is no demo.
+    """
+    out = Path(out)
+    mark = {"code": _code_hash(), "seed": seed}
+    if (finished := _finished(out, mark)) is not None:
+        stderr.print(f"{out} holds this demo, finished; delete the folder to run it again.", highlight=False)
+        return finished
+    _clear(out)
+    begun = time.perf_counter()
+    prediction, why = _predict_pbmc(out, seed)
+    made, matching, candidates, links = _recover_links(out, seed)
+    candidates.to_parquet(out / "links.parquet", index=False)
+    result = Demo(
+        None if prediction is None else prediction.rows(),
+        matching.rows(),
+        [{str(key): value for key, value in row.items()} for row in links.to_dict("records")],
+        {
+            "report": str(out / "report.html"),
+            "seconds": round(time.perf_counter() - begun, 1),
+            "seed": seed,
+            "versions": installed_versions(),
+            **({} if why is None else {"left out": why}),
+        },
+    )
+    write_demo_report(out, result, made, candidates)
+    write_json(out / DONE, {**result.as_dict(), "mark": mark})
+    return result
+
+
+def _predict_pbmc(out: Path, seed: int) -> tuple[Scores | None, str | None]:
+    from heteromics.data.fetch import locate
+
+    stderr.print("(a) real PBMC: surface proteins from RNA", style="bold")
+    try:
+        path = locate(PBMC)
+    except FetchError as error:
+        why = str(error).splitlines()[0]
+        stderr.print(f"(a) is left out, its data could not be had: {why}", style="yellow", highlight=False)
+        return None, why
+    return train("scmognn", "prediction", path, out=out / "pbmc", seed=seed, sets=PBMC_SETS), None
+
+
+def _recover_links(out: Path, seed: int) -> tuple[Any, Scores, pd.DataFrame, pd.DataFrame]:
+    from heteromics.data.synthetic import simulate
+    from heteromics.graphs import HeteroGraph
+    from heteromics.interpret import compare_links
+    from heteromics.models.bi2former import Bi2Former
+    from heteromics.priors import PriorStore
+
+    stderr.print("(b) synthetic multiome: planted regulation", style="bold")
+    made = simulate(seed=seed)
+    folder, db = made.write(out / "synthetic"), out / "priors.duckdb"
+    with PriorStore.build("demo", db, sets=[f"source.folder={folder}"], force=True) as store:
+        run = out / "bi2former"
+        data = folder / "multiome.h5mu"
+        matching = train("bi2former", "matching", data, out=run, db=db, seed=seed, sets=SYNTHETIC_SETS)
+        graph = HeteroGraph.load(run / "graph")
+        model = Bi2Former.load(run / "model", graph)
+        tables = score_candidates(made, graph, model, store)
+    candidates = tables.pop("candidates")
+    recovered = compare_links(tables, made.truth, candidates, absolute=ABSOLUTE)
+    for name, table in tables.items():
+        candidates[name] = table["score"].to_numpy()
+    truth = made.truth.set_index(["gene", "peak"])["sign"]
+    pairs = candidates.set_index(["gene", "peak"]).index
+    candidates["planted"] = pairs.isin(truth.index)
+    candidates["planted_sign"] = truth.reindex(pairs).fillna(0).astype(int).to_numpy()
+    return made, matching, candidates, recovered
+
+
+ABSOLUTE = ("correlation", "correlation within types")
+
+
+def score_candidates(made: Any, graph: Any, model: Any, store: Any) -> dict[str, pd.DataFrame]:
+    """Score every gene-peak pair of the store by attention, distance and correlation; ``candidates`` is among them."""
+    from heteromics.interpret import candidate_links, correlation_links, distance_links
+    from heteromics.tasks.matching import paired_rows
+
+    candidates = candidate_links(graph, store)
+    rows, types = paired_rows(graph)
+    rna, atac = made.mdata["rna"], made.mdata["atac"]
+    return {
+        "candidates": candidates,
+        "Bi2Former attention": model.links(rows, candidates=candidates),
+        "correlation": correlation_links(rna, atac, candidates),
+        "correlation within types": correlation_links(rna, atac, candidates, within=types),
+        "distance": distance_links(candidates),
+    }
+
+
+def _code_hash() -> str:
+    root = Path(heteromics.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _finished(out: Path, mark: Mapping[str, Any]) -> Demo | None:
+    path = out / DONE
+    if not path.is_file():
+        return None
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if stored.get("mark") != mark or not stored["complete"] or not (out / "report.html").is_file():
+        return None
+    return Demo(**{key: stored[key] for key in ("prediction", "matching", "links", "notes")})
+
+
+def _clear(out: Path) -> None:
+    known = {"pbmc", "synthetic", "bi2former", "figures", "priors.duckdb", "links.parquet", "report.html", DONE}
+    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    strange = sorted(name for name in there - known if not name.startswith((".", "priors.duckdb")))
+    if strange:
+        raise DataError(f"{out} holds {', '.join(strange[:3])}, which no demo wrote. Fix: choose another --out.")
+    for name in there:
+        path = out / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    out.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +111,7 @@ def train_prediction(
     pair = read_pair(path, settings.data)
     codes = split_codes(pair.rna, settings.split, seed)
     result = fit_prediction(pair, codes, settings, db, folder=out, seed=seed, device=device, resume=resume)
-    write_prediction(out, pair.rna.obs_names, codes, result)
+    write_prediction(out, pair.target, codes, result)
     counts = {f"{word} cells": int((codes == code).sum()) for word, code in PARTS.items()}
     return Scores(result.metrics, notes={**pair.notes, **counts, "epochs": len(result.model.history)})
 
@@ -153,15 +152,18 @@ def fit_prediction(
     return predict_modality(pair.rna, pair.target, codes, pathways=pathways, **options)
 
 
-def write_prediction(out: Path, cells: Sequence[str], codes: NDArray[np.int8], result: PredictionResult) -> None:
-    """Write model, split, predictions of test cells, metrics per model and per feature, and the history."""
+def write_prediction(out: Path, target: AnnData, codes: NDArray[np.int8], result: PredictionResult) -> None:
+    """Write model, split, measured and predicted values of test cells, metrics per model and feature, and history."""
     import pandas as pd
 
     result.model.save(out / "model")
     words = {int(code): word for word, code in PARTS.items()}
-    pd.DataFrame({"cell": np.asarray(cells, dtype=str), "split": [words[int(code)] for code in codes]}).to_parquet(
+    pd.DataFrame({"cell": target.obs_names.to_numpy(str), "split": [words[int(code)] for code in codes]}).to_parquet(
         out / "split.parquet"
     )
+    test = target[codes == TEST]
+    measured = pd.DataFrame(as_dense(test), index=test.obs_names, columns=list(map(str, test.var_names)))
+    measured.to_parquet(out / "measured.parquet")
     for name, table in result.predictions.items():
         table.to_parquet(out / f"predictions_{name.lower()}.parquet")
     result.features.to_parquet(out / "features.parquet")
