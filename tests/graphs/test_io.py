@@ -140,7 +140,7 @@ def test_an_older_graph_is_replaced_and_nothing_else(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "g", "mine"]
 
 
-@pytest.mark.parametrize("moment", ["_write_features", "_sha256"])
+@pytest.mark.parametrize("moment", ["_write_features", "sha256_of"])
 def test_a_save_that_breaks_leaves_the_old_graph(tmp_path, monkeypatch, moment):
     target = tmp_path / "g"
     graph_of(seed=0).save(target)
@@ -204,7 +204,7 @@ def rewrite_edges(folder):
     path = folder / "edges" / "cell-expresses-feature.parquet"
     pq.write_table(pq.read_table(path).slice(0, 5), path)
     sums = json.loads((folder / "schema.json").read_text())["files"]
-    change(files={**sums, "edges/cell-expresses-feature.parquet": io._sha256(path)})(folder)
+    change(files={**sums, "edges/cell-expresses-feature.parquet": io.sha256_of(path)})(folder)
 
 
 def truncate(folder):

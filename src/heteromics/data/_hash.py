@@ -1,4 +1,4 @@
-"""Checksums of files, read in blocks."""
+"""Checksums of what a gzip file holds, and of several files as one."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import gzip
 import hashlib
 from pathlib import Path
 
-BLOCK = 1 << 20
+from heteromics._files import sha256_of
 
 
-def sha256_of(path: Path, *, unpacked: bool = False) -> str:
-    """Hash a file, or what a gzip file holds."""
-    digest = hashlib.sha256()
-    with gzip.open(path) if unpacked else path.open("rb") as handle:
-        while block := handle.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def sha256_unpacked(path: Path) -> str:
+    """Hash what a gzip file holds, read in blocks."""
+    with gzip.open(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of_all(paths: list[Path]) -> str:

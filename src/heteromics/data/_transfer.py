@@ -22,12 +22,14 @@ from typing import IO, Any, Self
 import requests
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from heteromics._files import sha256_of
 from heteromics._progress import stderr
-from heteromics.data._hash import BLOCK, sha256_of
+from heteromics.data._hash import sha256_unpacked
 from heteromics.data.manifest import File, Package
 from heteromics.errors import ChecksumMismatch, FetchError
 
 NETWORK_CHUNK = 1 << 16  # what a broken connection costs: an incomplete chunk is lost
+BLOCK = 1 << 20
 TIMEOUT_SECONDS = 30
 
 
@@ -38,7 +40,7 @@ def matches(file: File, path: Path) -> bool:
     if file.packing != "gzip" or file.published is None:
         return False
     try:
-        return sha256_of(path, unpacked=True) == file.published.sha256
+        return sha256_unpacked(path) == file.published.sha256
     except (OSError, EOFError):
         return False
 

@@ -11,7 +11,7 @@ from typing import Literal
 import pooch
 import requests
 
-from heteromics.data._hash import sha256_of
+from heteromics._files import sha256_of
 from heteromics.data._transfer import Packages, ResumingDownloader, matches, mismatch, repack
 from heteromics.data.manifest import File, Item, Manifest, load_manifest
 from heteromics.errors import ChecksumMismatch, FetchError

@@ -10,13 +10,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from heteromics._files import sha256_of, whole_folder
 from heteromics.errors import GraphError, some
 from heteromics.graphs import _dgl
 from heteromics.graphs._dgl import Compressed, EdgeType
@@ -66,7 +63,7 @@ def save_graph(graph: HeteroGraph, folder: Path | str) -> Path:
     graph.validate()
     _check_writable(graph)
     _check_replaceable(folder)
-    with _aside(folder) as work:
+    with whole_folder(folder) as work:
         (work / "edges").mkdir()
         (work / "names").mkdir()
         edges = []
@@ -85,7 +82,7 @@ def save_graph(graph: HeteroGraph, folder: Path | str) -> Path:
             "nodes": nodes,
             "edges": edges,
             "meta": graph.meta,
-            "files": {path.relative_to(work).as_posix(): _sha256(path) for path in files},
+            "files": {path.relative_to(work).as_posix(): sha256_of(path) for path in files},
         }
         (work / _SCHEMA).write_text(json.dumps(schema, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder
@@ -201,26 +198,6 @@ def _check_replaceable(folder: Path) -> None:
             )
 
 
-@contextmanager
-def _aside(folder: Path) -> Iterator[Path]:
-    """Give a folder to write in beside the target, put in its place only when all went well."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work, old = (folder.with_name(f".{folder.name}.{word}-{os.getpid()}") for word in ("partial", "old"))
-    for left in (work, old):
-        shutil.rmtree(left, ignore_errors=True)
-    work.mkdir()
-    try:
-        yield work
-        if folder.exists():
-            folder.rename(old)
-        work.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-
-
 def _write_edges(graph: HeteroGraph, etype: EdgeType, path: Path) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -259,16 +236,11 @@ def _write_features(graph: HeteroGraph, path: Path) -> None:
     save_file(tensors, path)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def _check_files(folder: Path, promised: Mapping[str, str]) -> None:
     absent = [name for name in promised if not (folder / name).is_file()]
     if absent:
         raise GraphError(f"{folder}: {len(absent)} of {len(promised)} files are missing: {some(absent)}.", absent)
-    changed = [name for name, checksum in promised.items() if _sha256(folder / name) != checksum]
+    changed = [name for name, checksum in promised.items() if sha256_of(folder / name) != checksum]
     if changed:
         raise GraphError(
             f"{folder}: {len(changed)} of {len(promised)} files are not what was saved (checksum): {some(changed)}.\n"

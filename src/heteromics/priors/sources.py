@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from heteromics._config import unknown_key
+from heteromics._files import sha256_of
 from heteromics.errors import RecipeError, UnreadableFile
 from heteromics.priors.tables import KNOWN_SOURCES, Source
 
@@ -206,7 +206,6 @@ class Sources:
 def checksum(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal text."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise UnreadableFile(f"{path} cannot be read: {error}") from error
