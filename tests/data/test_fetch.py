@@ -3,11 +3,13 @@ import hashlib
 import io
 import logging
 import re
+import sys
 import tarfile
 import zipfile
 from types import SimpleNamespace
 
 import numpy as np
+import pooch
 import pytest
 
 from heteromics.data import fetch as fetch_module
@@ -59,6 +61,19 @@ def test_a_broken_transfer_is_continued_where_it_stopped(server, tmp_path):
     assert (tmp_path / "set/a.bin").read_bytes() == BODY
     assert server.requests == [("a", None), ("a", f"bytes={15 << 16}-"), ("a", f"bytes={23 << 16}-")]
     assert left_in(tmp_path) == ["a.bin"]
+
+
+def test_without_progress_nothing_is_said(server, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(pooch.get_logger().handlers[0], "stream", sys.stderr)  # pooch took stderr at import
+    server.files["a"] = BODY
+    manifest = manifest_of(promised(BODY, server.url("a")))
+    for number, progress in enumerate((True, False, True)):
+        server.break_after = [15 << 16]
+        fetch("set", to=tmp_path / str(number), manifest=manifest, progress=progress)
+        said = capfd.readouterr()
+        assert said.out == ""
+        assert ("Downloading file" in said.err, "2 more times" in said.err) == (progress, progress)
+        assert bool(said.err) is progress
 
 
 @pytest.mark.parametrize("declare_length", [True, False], ids=["length told", "length not told"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -196,7 +198,8 @@ def _download(file: File, published: Path, sha256: str | None, size: int | None,
         )
         downloader = ResumingDownloader(part, sha256=sha256, size=size, progress=progress)
         try:
-            store.fetch(published.name, downloader=downloader)
+            with _quiet_pooch(enabled=not progress):
+                store.fetch(published.name, downloader=downloader)
         except requests.RequestException as error:
             causes.append(f"{url}: {error}")
         else:
@@ -207,6 +210,25 @@ def _download(file: File, published: Path, sha256: str | None, size: int | None,
         + "\n    ".join(causes)
         + "\n    Fix: check the network, or name a mirror by --mirror or HETEROMICS_DATA."
     )
+
+
+@contextmanager
+def _quiet_pooch(*, enabled: bool) -> Iterator[None]:
+    """Keep pooch from announcing each download on stderr.
+
+    A filter, because the level of its logger is remembered: pooch makes it outside the tree that forgets together.
+    """
+    logger = pooch.get_logger()
+    if enabled:
+        logger.addFilter(_is_warning)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_warning)
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
 
 
 def _check(item: Item, file: File, path: Path) -> None:
