@@ -48,10 +48,11 @@ def locus(gene: pd.Series, links: pd.DataFrame, *, title: str = "", most: int = 
             f"locus: found {len(links)} links with columns {', '.join(map(str, links.columns))}; expected at least one "
             f"link with {', '.join(sorted(_LINK_COLUMNS))}."
         )
-    figure, (axes,) = new_figure(7.2, 3.0)
+    figure, (axes,) = new_figure(8.8, 3.0)
     strongest = links.sort_values("score", ascending=False, kind="stable").head(most)
     _draw_arcs(axes, float(gene["tss"]), strongest)
     _draw_peaks(axes, links)
+    _draw_legend(axes, planted="planted" in links and bool(links["planted"].any()))
     _draw_gene(axes, gene)
     axes.set(ylim=(-0.85, 1.05), yticks=[], xlabel=f"{gene['chrom']} (Mb)")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:.2f}")
@@ -74,10 +75,14 @@ def _draw_arcs(axes: Axes, tss: float, links: pd.DataFrame) -> None:
         height = 0.15 + 0.85 * np.sqrt(abs(centre - tss) / reach)
         colour = COLOURS[5] if known else COLOURS[0]
         axes.plot(x, height * np.sin(angle), color=colour, linewidth=0.6 + 2.4 * strength, alpha=0.35 + 0.6 * strength)
-    axes.plot([], [], color=COLOURS[0], label="link")
-    if planted.any():
-        axes.plot([], [], color=COLOURS[5], label="planted link")
-    axes.legend(frameon=False, fontsize=8, loc="upper right")
+
+
+def _draw_legend(axes: Axes, *, planted: bool) -> None:
+    axes.plot([], [], color=COLOURS[0], label="link, wider is stronger")
+    axes.plot([], [], color=GREY, label="peak, higher is more open")
+    if planted:
+        axes.plot([], [], color=COLOURS[5], label="planted: peak, and link where found")
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _draw_peaks(axes: Axes, links: pd.DataFrame) -> None:

@@ -144,15 +144,16 @@ def precision_recall(scores: Mapping[str, ArrayLike], truth: ArrayLike, *, title
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     truth = np.asarray(truth, dtype=bool)
-    figure, (axes,) = new_figure(4.6, 3.8)
+    figure, (axes,) = new_figure(6.4, 3.8)
     for name, colour in colour_of(scores).items():
         values = np.asarray(scores[name], dtype=float)
         precision, recall, _ = precision_recall_curve(truth, values)
         area = average_precision_score(truth, values)
-        axes.plot(recall, precision, color=colour, linewidth=1.6, label=f"{name}: {area:.3f}")
+        axes.plot(recall, precision, color=colour, linewidth=1.6, drawstyle="steps-post", label=f"{name}: {area:.3f}")
     axes.axhline(truth.mean(), color=GREY, linestyle="--", linewidth=1, label=f"chance: {truth.mean():.3f}")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.set_title(title, loc="left", fontsize=11)
-    axes.legend(frameon=False, fontsize=8, title="area under the curve", title_fontsize=8)
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "alignment": "left"}
+    axes.legend(frameon=False, fontsize=8, title="area under the curve", title_fontsize=8, **beside)
     tidy(axes)
     return figure
