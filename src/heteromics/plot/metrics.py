@@ -153,7 +153,7 @@ def precision_recall(scores: Mapping[str, ArrayLike], truth: ArrayLike, *, title
     axes.axhline(truth.mean(), color=GREY, linestyle="--", linewidth=1, label=f"chance: {truth.mean():.3f}")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.set_title(title, loc="left", fontsize=11)
-    beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "alignment": "left"}
-    axes.legend(frameon=False, fontsize=8, title="area under the curve", title_fontsize=8, **beside)
+    legend = axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    legend.set_title("area under the curve", prop={"size": 8})
     tidy(axes)
     return figure
