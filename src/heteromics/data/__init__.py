@@ -10,8 +10,7 @@ Names are loaded when they are first used, so that ``heteromics.data.splits`` ne
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from heteromics._lazy import on_first_use
 
 _HOME = {
     "check_cells": "checks",
@@ -39,13 +38,4 @@ _HOME = {
 }
 
 __all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+__getattr__, __dir__ = on_first_use(__name__, _HOME)
