@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from heteromics.errors import RecipeError
+from heteromics.errors import RecipeError, did_you_mean
 
 T = TypeVar("T")
 
@@ -33,9 +32,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def unknown_key(key: str, known: Iterable[str], where: str) -> RecipeError:
     """Return the error for a key nobody knows, offering the nearest known one."""
     known = sorted(known)
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"Did you mean '{near[0]}'? " if near else ""
-    return RecipeError(f"{where}: unknown key '{key}'. {hint}Known keys: {', '.join(known)}.")
+    return RecipeError(f"{where}: unknown key '{key}'. {did_you_mean(key, known)}Known keys: {', '.join(known)}.")
 
 
 def override(mapping: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:

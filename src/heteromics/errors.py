@@ -6,6 +6,7 @@ the command line prints the message alone and leaves with a non-zero status.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 
 
@@ -98,3 +99,17 @@ def some(names: Iterable[object], most: int = 3) -> str:
     listed = [str(name) for name in names]
     shown = ", ".join(listed[:most])
     return shown if len(listed) <= most else f"{shown} ... ({len(listed)} in all)"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Offer the nearest known name, for a message, with a blank before the next sentence; empty where none is near.
+
+    Examples
+    --------
+    >>> did_you_mean("within", ["within_bp", "decay"])
+    "Did you mean 'within_bp'? "
+    >>> did_you_mean("x", ["within_bp", "decay"])
+    ''
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"Did you mean '{near[0]}'? " if near else ""

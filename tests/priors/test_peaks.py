@@ -99,6 +99,8 @@ def test_only_var_names_of_the_atac_modality_are_read(tmp_path):
     assert read_peaks(path)[0].name == ["chr1:1-5", "chr2:3-9"]
     anndata_of(["GAPDH", "chr2:3-9"], feature_types=["Gene Expression", "Peaks"]).write_h5ad(path)
     assert read_peaks(path)[0].name == ["chr2:3-9"]
+    anndata_of(["GAPDH", "chr2:3-9"], feature_types=["gene_expression", "ATAC"]).write_h5ad(path)
+    assert read_peaks(path)[0].name == ["chr2:3-9"]
     anndata_of(["GAPDH"], feature_types=["Gene Expression"]).write_h5ad(path)
     with pytest.raises(MissingModality, match="holds no atac modality: found Gene Expression"):
         read_peaks(path)

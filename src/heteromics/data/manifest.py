@@ -6,7 +6,6 @@ sources is an error that names the place. Nothing here touches the network: see 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any, Literal
 
 from heteromics._config import build, read_yaml
 from heteromics._resources import resource
-from heteromics.errors import FetchError, some
+from heteromics.errors import FetchError, did_you_mean, some
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PINNED = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+")
@@ -263,6 +262,4 @@ def _check_sha256(value: str) -> None:
 
 
 def _unknown(kind: str, name: str, known: list[str], where: str) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"{where} has no {kind} '{name}'.{hint} Known: {some(known, 5)}."
+    return f"{where} has no {kind} '{name}'. {did_you_mean(name, known)}Known: {some(known, 5)}."

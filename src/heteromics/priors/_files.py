@@ -10,10 +10,10 @@ from pathlib import Path
 
 import h5py
 
+from heteromics.data._modality import canonical
 from heteromics.errors import MissingModality, UnreadableFile, some
 
 GZIP_MAGIC = b"\x1f\x8b"
-MODALITY_NAMES = {"rna": ("rna", "gex", "gene expression"), "atac": ("atac", "peaks", "chromatin accessibility")}
 
 
 def is_gzip(path: Path) -> bool:
@@ -62,7 +62,6 @@ def feature_names(path: Path, modality: str) -> list[str]:
     """
     from anndata.io import read_elem
 
-    accepted = MODALITY_NAMES[modality]
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -70,7 +69,7 @@ def feature_names(path: Path, modality: str) -> list[str]:
     with file:
         group = file
         if "mod" in file:
-            found = [name for name in file["mod"] if name.lower() in accepted]
+            found = [name for name in file["mod"] if canonical(name) == modality]
             if not found:
                 raise _no_modality(path, modality, list(file["mod"]))
             group = file["mod"][found[0]]
@@ -79,10 +78,10 @@ def feature_names(path: Path, modality: str) -> list[str]:
         var = read_elem(group["var"])
     if "feature_types" in var.columns:
         kinds = var["feature_types"].astype(str)
-        chosen = kinds.str.lower().isin(accepted)
-        if not chosen.any():
+        chosen = [kind for kind in kinds.unique() if canonical(kind) == modality]
+        if not chosen:
             raise _no_modality(path, modality, sorted(kinds.unique()))
-        var = var[chosen]
+        var = var[kinds.isin(chosen)]
     return [str(name) for name in var.index]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import duckdb
 
-from heteromics.errors import StoreError
+from heteromics.errors import StoreError, did_you_mean
 from heteromics.priors import query
 from heteromics.priors.tables import FORMAT_VERSION, SCHEMAS
 
@@ -150,8 +149,7 @@ class PriorStore:
         """
         there = self.tables()
         if name not in there:
-            near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
-            hint = f"Did you mean '{near[0]}'? " if near else ""
+            hint = did_you_mean(name, there)
             known = "Its recipe did not build it. " if name in SCHEMAS else ""
             raise StoreError(f"{self.path} has no table '{name}'. {known}{hint}Tables: {', '.join(there)}.")
         return self.connection.table(name)
