@@ -38,7 +38,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) or hasattr(value, "isoformat") else repr(value)
 
 
-def show_table(rows: Sequence[Mapping[str, Any]], title: str = "", columns: Sequence[str] | None = None) -> None:
+def show_table(rows: Sequence[Mapping[Any, Any]], title: str = "", columns: Sequence[str] | None = None) -> None:
     """Print mappings with the same keys as a table; numbers stand right, whole ones with thousands separated."""
     names = list(columns or (rows[0] if rows else ()))
     shown = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")

@@ -154,6 +154,7 @@ def precision_recall(scores: Mapping[str, ArrayLike], truth: ArrayLike, *, title
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.set_title(title, loc="left", fontsize=11)
     legend = axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    legend.set_title("area under the curve", prop={"size": 8})
+    legend.set_title("area under the curve")
+    legend.get_title().set_fontsize(8)
     tidy(axes)
     return figure
