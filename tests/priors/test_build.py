@@ -134,15 +134,40 @@ def test_an_error_in_a_source_leaves_the_old_store(recipe, built):
     assert beside(built) == ["priors.duckdb"]
 
 
-def test_a_full_disk_is_a_store_error_and_leaves_the_old_store(recipe, built, monkeypatch):
-    def full(*args):
-        raise duckdb.IOException("No space left on device")
+FULL = """
+import resource, sys
+from heteromics.errors import StoreError
+from heteromics.priors import build_store
 
+limit, recipe, db = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+try:
+    build_store(recipe, db, sets=["edges.gene_peak.within_bp=300"], force=True, progress=False)
+except StoreError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 4_096, 20_000, 1_000_000])  # the lock, the header, the log, the blocks
+def test_a_full_disk_is_a_store_error_and_leaves_the_old_store(recipe, built, limit):
     before = digest(built)
-    monkeypatch.setattr(engine._Writer, "close_books", full)
-    with pytest.raises(StoreError, match="could not be written; a store that was there is as it was: No space left"):
-        build_store(recipe, built, force=True, progress=False)
+    command = [sys.executable, "-c", FULL, str(limit), str(recipe), str(built)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{built} could not be written; a store that was there is as it was.\n")
+    assert "File too large" in done.stderr
+    assert f"Fix: make room in {built.parent}, or give another --db." in done.stderr
     assert digest(built) == before
+    assert beside(built) == ["priors.duckdb"]
+    build_store(recipe, built, sets=["edges.gene_peak.within_bp=300"], force=True, progress=False)
+    with PriorStore.open(built) as store:
+        assert "within_bp: 300" in store.info["recipe_yaml"]
+
+
+def test_an_error_of_a_builder_is_not_taken_for_a_full_disk(recipe, built, monkeypatch):
+    monkeypatch.setattr(engine._Writer, "close_books", lambda self: self._connection.execute("SELECT nothing"))
+    with pytest.raises(duckdb.BinderException, match="nothing"):
+        build_store(recipe, built, force=True, progress=False)
     assert beside(built) == ["priors.duckdb"]
 
 
@@ -218,6 +243,26 @@ def test_a_second_writer_is_told_the_pid_of_the_first_and_readers_go_on(recipe, 
         first.communicate("go on\n", timeout=60)
     assert first.returncode == 0
     assert beside(built) == ["priors.duckdb"]
+
+
+WRITING = """
+import sys
+import duckdb
+
+with duckdb.connect(sys.argv[1]):
+    print("open", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_store_that_another_program_holds_open_for_writing_is_not_read(built):
+    command = [sys.executable, "-c", WRITING, str(built)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(StoreError, match=rf"lock is held in .*PID {other.pid}(.|\n)*Fix: end what holds it open"):
+            PriorStore.open(built)
+        other.communicate("go on\n", timeout=60)
+    PriorStore.open(built).close()
 
 
 def test_a_lock_file_that_nobody_holds_is_no_hindrance(recipe, db):

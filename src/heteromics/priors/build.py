@@ -74,7 +74,7 @@ def build_store(
     sources.check(checked.used)
     if not db.parent.is_dir():
         raise StoreError(f"{db}: there is no folder {db.parent}. Fix: make it, or give another --db.")
-    with _only_writer(db):
+    with _whole_or_as_before(db), _only_writer(db):
         if db.exists() and not force:
             raise StoreError(f"{db} exists already. Fix: --force to replace it, or give another --db.")
         remove_leftovers(db)
@@ -84,13 +84,23 @@ def build_store(
             _flush(building)
             building.replace(db)
             _flush(db.parent)
-        except duckdb.IOException as error:
-            raise StoreError(
-                f"{building} could not be written; a store that was there is as it was: {error}"
-            ) from error
         finally:
             remove_leftovers(db)
     return db
+
+
+@contextmanager
+def _whole_or_as_before(db: Path) -> Iterator[None]:
+    """Name the store when the system, not a source, stops its build: a full disk, a folder that may not be written."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except (OSError, duckdb.OperationalError, duckdb.FatalException) as error:
+        raise StoreError(
+            f"{db} could not be written; a store that was there is as it was.\n  {error}\n"
+            f"  Fix: make room in {db.parent.absolute()}, or give another --db."
+        ) from error
 
 
 @contextmanager

@@ -244,5 +244,8 @@ def _attached(path: Path) -> duckdb.DuckDBPyConnection:
         connection.execute("USE store")
     except duckdb.Error as error:
         connection.close()
-        raise StoreError(f"{path} cannot be opened as a DuckDB file: {error}") from error
+        raise StoreError(
+            f"{path} cannot be opened as a DuckDB file: {error}\n"
+            "  Fix: end what holds it open for writing, or build it again with --force."
+        ) from error
     return connection
