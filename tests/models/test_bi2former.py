@@ -117,9 +117,9 @@ def test_published_form_is_the_public_code():
             expected, alpha = dense_reference(network, graph, i, j)
         torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
         found = torch.zeros_like(alpha)
-        found[sent[0].gene_row, sent[0].peak_row] = sent[0].weight
+        found[sent[0].messages.gene_row, sent[0].messages.peak_row] = sent[0].messages.weight
         torch.testing.assert_close(found, alpha, atol=1e-6, rtol=1e-5)
-        assert 0 < len(sent[0].weight) <= 10 * len(alpha)
+        assert 0 < len(sent[0].messages.weight) <= 10 * len(alpha)
 
 
 def test_published_form_trains_on_one_pair_at_a_time():
@@ -137,14 +137,14 @@ def test_sigmoid_weights_are_those_of_the_dense_equation(mask):
         batch = PairBatcher(graph, mask).batch([[4, 9]])
         q, v_gene, _ = network.genes(batch.gene, batch.gene_value, batch.gene_offsets)
         k, v_peak, _ = network.peaks(batch.peak, batch.peak_value, batch.peak_offsets)
-        _, (sent,) = network.explained(batch)
+        _, (head,) = network.explained(batch)
     alpha = torch.sigmoid(q @ k.T / 8**0.5)
     if mask != "none":
         alpha *= (batch.gene_chrom[:, None] == batch.peak_chrom) & (batch.gene_chrom[:, None] >= 0)
     if mask == "window":
         alpha *= (batch.gene_position[:, None] - batch.peak_position).abs() <= 3_000
-    torch.testing.assert_close(sent.gene, alpha @ v_peak, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(sent.peak, alpha.T @ v_gene, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(head.messages.gene, alpha @ v_peak, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(head.messages.peak, alpha.T @ v_gene, atol=1e-5, rtol=1e-5)
 
 
 def test_values_alone_travel_unless_asked_otherwise():
@@ -186,7 +186,7 @@ def test_every_switch_trains_saves_and_predicts_alike_in_any_batch(changes, tmp_
 
 def test_it_learns_planted_agreement_and_finds_the_driving_peaks():
     graph = planted()
-    config = Bi2FormerConfig(id_width=16, hidden=8, key_width=16, max_epochs=25, batch_size=32)
+    config = Bi2FormerConfig(id_width=16, hidden=8, key_width=16, top_k=None, max_epochs=30, patience=30, batch_size=32)
     train, validation, test = np.arange(280), np.arange(280, 340), np.arange(340, 400)
 
     def draw(epoch):
@@ -206,7 +206,7 @@ def test_it_learns_planted_agreement_and_finds_the_driving_peaks():
     ranked = own.sort_values("score", ascending=False).groupby("gene").head(1)
     driving = ranked["peak"].str[4:].astype(int) % 3 == 0
     assert len(ranked) >= 14
-    assert driving.mean() > 0.8
+    assert driving.mean() > 0.7  # by chance a third
 
 
 def test_the_order_of_genes_and_peaks_in_the_input_does_not_matter():
@@ -242,7 +242,7 @@ def test_links_are_the_attention_summed_over_pairs():
     with torch.no_grad():
         for pair, group in zip(pairs, groups, strict=True):
             batch = batcher.batch(pair[None])
-            for sent in model._network.explained(batch)[1]:
+            for sent in (head.messages for head in model._network.explained(batch)[1]):
                 place = batch.gene[sent.gene_row].long(), batch.peak[sent.peak_row].long()
                 np.add.at(total["ab".index(group)], tuple(map(np.asarray, place)), sent.weight.numpy() / 2)
                 np.add.at(kept["ab".index(group)], tuple(map(np.asarray, place)), 0.5)
@@ -255,9 +255,41 @@ def test_links_are_the_attention_summed_over_pairs():
     place = links["group"].map("ab".index), graph.index("gene", links["gene"]), graph.index("peak", links["peak"])
     np.testing.assert_allclose(links["total"], total[place], rtol=1e-5)
     np.testing.assert_array_equal(links["n_pairs"], there[place])
-    np.testing.assert_allclose(links["score"], total[place] / there[place], rtol=1e-5)
+    np.testing.assert_allclose(links["attention"], total[place] / there[place], rtol=1e-5)
     np.testing.assert_allclose(links["frequency"], kept[place] / there[place])
     assert links.groupby("group")["score"].apply(lambda scores: scores.is_monotonic_decreasing).all()
+
+
+@pytest.mark.parametrize("weights", ["sigmoid", "softmax", "published"])
+def test_effects_are_the_slope_of_the_log_odds(weights):
+    graph = random_graph()
+    config = dataclasses.replace(SMALL, weights=weights, threshold=0.5 if weights == "published" else None, heads=2)
+    network = network_of(graph, config).double()
+    batch = PairBatcher(graph).batch([[4, 9]])
+    batch = dataclasses.replace(batch, gene_value=batch.gene_value.double(), peak_value=batch.peak_value.double())
+    sent, effects = network.effects(batch)
+    layer = network.layers[0]
+    whole = layer._attend
+
+    def weakened(head, step):
+        """The log odds when every link of one head sends (1 - step) of what it sent."""
+        calls = iter(range(2))
+
+        def attend(*parts):
+            messages = whole(*parts)
+            share = 1 - step if next(calls) == head else 1
+            return dataclasses.replace(messages, gene=messages.gene * share, peak=messages.peak * share)
+
+        layer._attend = attend
+        with torch.no_grad():
+            logits = network(batch)
+        del layer._attend
+        return float(logits[0, 1] - logits[0, 0])
+
+    for head, effect in enumerate(effects):
+        assert effect.shape == sent[head].messages.weight.shape
+        slope = (weakened(head, -1e-5) - weakened(head, 1e-5)) / 2e-5
+        np.testing.assert_allclose(float(effect.sum()), slope, rtol=1e-4, atol=1e-8)
 
 
 def test_links_of_candidates_come_in_their_order_with_zeros():
@@ -281,11 +313,11 @@ def test_sums_are_merged_when_the_buffer_is_full(monkeypatch):
     expected = np.zeros(30)
     for _ in range(12):
         key, weight = rng.integers(0, 30, 7), rng.random(7)
-        sums.add(key, weight, 0.5)
+        sums.add(key, np.stack([weight, np.full(7, 0.5)], axis=1))
         np.add.at(expected, key, weight)
-    key, weight, count = sums.totals()
-    np.testing.assert_allclose(weight, expected[key])
-    assert count.sum() == 42
+    key, totals = sums.totals()
+    np.testing.assert_allclose(totals[:, 0], expected[key])
+    assert totals[:, 1].sum() == 42
     assert LinkSums().totals()[0].size == 0
 
 

@@ -35,6 +35,25 @@ class FeatureTable:
         return cls(data["attributes"], data["chrom"].long())
 
 
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """What one head sent, along which links, and the values it sent: ``gene`` (NR, V) and ``peak`` (NA, V)."""
+
+    messages: BipartiteMessages
+    gene: Tensor
+    peak: Tensor
+
+    def effect(self, to_gene: Tensor, to_peak: Tensor) -> Tensor:
+        """Return weight times gradient of every link, shape (E,), given the gradients of its messages.
+
+        To first order, what the output would lose without the link.
+        """
+        sent = self.messages
+        received = (to_gene[sent.gene_row] * self.peak[sent.peak_row]).sum(1)
+        returned = (to_peak[sent.peak_row] * self.gene[sent.gene_row]).sum(1)
+        return (sent.weight * (received + returned)).detach()
+
+
 class Bi2FormerNetwork(nn.Module):
     """Two logits per pair, and the attention they were made with.
 
@@ -60,7 +79,19 @@ class Bi2FormerNetwork(nn.Module):
         """Return the logits of "other cell" and "same cell", shape (B, 2)."""
         return self.explained(batch)[0]
 
-    def explained(self, batch: PairBatch) -> tuple[Tensor, list[BipartiteMessages]]:
+    def effects(self, batch: PairBatch) -> tuple[list[Attention], list[Tensor]]:
+        """Return the attention of every layer and head, and the effect of its links on the log odds of "same cell"."""
+        with torch.enable_grad():
+            logits, sent = self.explained(batch)
+            messages = [part for head in sent for part in (head.messages.gene, head.messages.peak)]
+            odds = (logits[:, 1] - logits[:, 0]).sum()
+            gradients = torch.autograd.grad(odds, messages)
+        return sent, [
+            head.effect(*pair)
+            for head, pair in zip(sent, zip(gradients[::2], gradients[1::2], strict=True), strict=True)
+        ]
+
+    def explained(self, batch: PairBatch) -> tuple[Tensor, list[Attention]]:
         """Return the logits, and what was sent along which links in every layer and head."""
         first, *later = cast("list[_Layer]", list(self.layers))
         gene, peak, sent = first(
@@ -164,13 +195,16 @@ class _Layer(nn.Module):
             self.mix = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
         self.update = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(2))
 
-    def forward(self, gene: Roles, peak: Roles, batch: PairBatch) -> tuple[Tensor, Tensor, list[BipartiteMessages]]:
+    def forward(self, gene: Roles, peak: Roles, batch: PairBatch) -> tuple[Tensor, Tensor, list[Attention]]:
         query, gene_value, gene_self = gene
         key, peak_value, peak_self = peak
         heads = [part.chunk(self.config.heads, 1) for part in (query, key, gene_value, peak_value)]
-        sent = [self._attend(q, k, g, p, batch) for q, k, g, p in zip(*heads, strict=True)]
+        sent = [Attention(self._attend(q, k, g, p, batch), g, p) for q, k, g, p in zip(*heads, strict=True)]
         states = []
-        for side, messages, own in ((0, [s.gene for s in sent], gene_self), (1, [s.peak for s in sent], peak_self)):
+        for side, messages, own in (
+            (0, [head.messages.gene for head in sent], gene_self),
+            (1, [head.messages.peak for head in sent], peak_self),
+        ):
             message = torch.cat(messages, 1)
             message = self.mix[side](message) if self.config.heads > 1 else message
             state = self.update[side](torch.cat([message, own], 1))

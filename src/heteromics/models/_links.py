@@ -1,4 +1,4 @@
-"""Attention summed over many pairs: sparse, whatever the number of genes and peaks."""
+"""Links summed over many pairs: sparse, whatever the number of genes and peaks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def joint_counts(left: sparse.csc_matrix, right: sparse.csc_matrix, i: Int, j: I
 
 @dataclass(slots=True)
 class LinkSums:
-    """Adds weights and counts by link; only links that were met are held.
+    """Adds values by link; only links that were met are held.
 
     Attributes
     ----------
@@ -63,31 +63,33 @@ class LinkSums:
 
     only: Int | None = None
     _key: Int = field(default_factory=lambda: np.empty(0, np.int64))
-    _sums: Float = field(default_factory=lambda: np.empty((0, 2)))
+    _sums: Float = field(default_factory=lambda: np.empty((0, 0)))
     _waiting: list[tuple[Int, Float]] = field(default_factory=list)
     _size: int = 0
 
-    def add(self, key: Int, weight: Float, share: float) -> None:
-        """Add weights, and ``share`` to the count, of links given by key, shape (E,) each; keys may repeat."""
+    def add(self, key: Int, values: Float) -> None:
+        """Add values (E, columns) to the sums of links given by key (E,); keys may repeat."""
         if self.only is not None and self.only.size:
             place = np.minimum(np.searchsorted(self.only, key), self.only.size - 1)
             kept = self.only[place] == key
-            key, weight = key[kept], weight[kept]
-        self._waiting.append((key, np.stack([weight, np.full(len(weight), share)], axis=1)))
+            key, values = key[kept], values[kept]
+        self._waiting.append((key, values))
         self._size += len(key)
         if self._size > max(_BUFFERED, len(self._key)):
             self._merge()
 
-    def totals(self) -> tuple[Int, Float, Float]:
-        """Return sorted keys, summed weights and counts, shape (links,) each."""
+    def totals(self) -> tuple[Int, Float]:
+        """Return sorted keys (links,) and sums (links, columns)."""
         self._merge()
-        return self._key, self._sums[:, 0], self._sums[:, 1]
+        return self._key, self._sums
 
     def _merge(self) -> None:
-        key = np.concatenate([self._key, *(part for part, _ in self._waiting)])
-        sums = np.concatenate([self._sums, *(part for _, part in self._waiting)])
+        if not self._waiting:
+            return
+        parts = [*([(self._key, self._sums)] if self._key.size else []), *self._waiting]
+        key, values = np.concatenate([k for k, _ in parts]), np.concatenate([v for _, v in parts])
         self._key, place = np.unique(key, return_inverse=True)
-        self._sums = np.stack([np.bincount(place, sums[:, c], minlength=self._key.size) for c in (0, 1)], axis=1)
+        self._sums = np.stack([np.bincount(place, column, minlength=self._key.size) for column in values.T], axis=1)
         self._waiting, self._size = [], 0
 
 
@@ -97,13 +99,12 @@ def candidate_keys(graph: HeteroGraph, candidates: DataFrame) -> Int:
     return gene * graph.num_nodes("peak") + peak
 
 
-def in_order(wanted: Int, key: Int, total: Float, kept: Float) -> tuple[Int, Float, Float]:
-    """Return sums for the keys asked for, 0 where there are none; ``key`` is sorted."""
+def in_order(wanted: Int, key: Int, sums: Float) -> Float:
+    """Return the sums of the keys asked for, 0 where there are none; ``key`` is sorted."""
     if not key.size:
-        return wanted, np.zeros(wanted.size), np.zeros(wanted.size)
+        return np.zeros((wanted.size, sums.shape[1]))
     place = np.minimum(np.searchsorted(key, wanted), key.size - 1)
-    met = key[place] == wanted
-    return wanted, np.where(met, total[place], 0.0), np.where(met, kept[place], 0.0)
+    return np.where((key[place] == wanted)[:, None], sums[place], 0.0)
 
 
 def present(graph: HeteroGraph, etype: tuple[str, str, str], cells: Int) -> sparse.csc_matrix:

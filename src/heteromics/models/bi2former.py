@@ -200,7 +200,7 @@ class Bi2Former:
         device: str = "auto",
         progress: bool = False,
     ) -> DataFrame:
-        """Return the gene-peak links that the model attends to, aggregated over pairs.
+        """Return the gene-peak links that the matching rests on, aggregated over pairs.
 
         Parameters
         ----------
@@ -217,13 +217,16 @@ class Bi2Former:
         Returns
         -------
         DataFrame
-            ``gene, peak``, with groups ``group``, then ``score``, ``total``, ``n_pairs``, ``frequency``; by falling
+            ``gene, peak``, with groups ``group``, then ``score, attention, total, n_pairs, frequency``; by falling
             score, or in the order of the candidates.
 
-            ``total`` is the attention summed over pairs, as the paper aggregates it, averaged over heads and layers. It
-            grows with how often gene and peak occur together at all, so ``score`` divides it by ``n_pairs``, the pairs
-            in which the gene is expressed and the peak is open. ``frequency`` is the share of those in which the link
-            was kept.
+            ``score`` is the mean effect of the link, its attention weight times the gradient of the log odds of "same
+            cell": what they would lose without it, to first order (gradient times attention, as Chefer et al., CVPR
+            2021). ``attention`` is the mean weight alone; a weight does not tell whether the model takes a link for or
+            against a match. Both are means over ``n_pairs``, the pairs in which the gene is expressed and the peak is
+            open, so that links of common features do not win by being common. ``total`` is the attention summed over
+            pairs, as the paper aggregates it, and ``frequency`` the share of ``n_pairs`` in which the link was kept.
+            Several heads and layers: effects add up, attention and frequency are averaged.
 
         Raises
         ------
@@ -247,11 +250,9 @@ class Bi2Former:
         parts = []
         for number, label in enumerate(labels):
             chosen = rows[code == number]
-            key, total, kept = self._sum_links(
-                graph, chosen, wanted, device, f"links {label}".strip(), progress=progress
-            )
+            key, sums = self._sum_links(graph, chosen, wanted, device, f"links {label}".strip(), progress=progress)
             if wanted is not None:
-                key, total, kept = in_order(wanted, key, total, kept)
+                key, sums = wanted, in_order(wanted, key, sums)
             gene, peak = key // peaks, key % peaks
             there = joint_counts(
                 present(graph, EXPRESSES, chosen[:, 0]), present(graph, OPENS, chosen[:, 1]), gene, peak
@@ -259,8 +260,9 @@ class Bi2Former:
             table = pd.DataFrame({"gene": graph.names["gene"][gene], "peak": graph.names["peak"][peak]})
             if groups is not None:
                 table["group"] = label
-            often = np.maximum(there, 1)
-            table = table.assign(score=total / often, total=total, n_pairs=there.astype(int), frequency=kept / often)
+            score, attention, frequency = (sums / np.maximum(there, 1)[:, None]).T
+            table = table.assign(score=score, attention=attention, total=sums[:, 1])
+            table = table.assign(n_pairs=there.astype(int), frequency=frequency)
             parts.append(table if wanted is not None else table.sort_values("score", ascending=False, kind="stable"))
         return pd.concat(parts, ignore_index=True)
 
@@ -295,7 +297,6 @@ class Bi2Former:
             model.graph = model._graph_or_own(graph)
         return model
 
-    @torch.no_grad()
     def _sum_links(
         self,
         graph: HeteroGraph,
@@ -305,15 +306,18 @@ class Bi2Former:
         what: str,
         *,
         progress: bool,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Sum effect, attention and how often kept by link; return keys and sums (links, 3)."""
         sums = LinkSums(None if wanted is None else np.unique(wanted))
         peaks = graph.num_nodes("peak")
         for batch in self._batches(graph, pairs, device, what, progress=progress):
-            _, sent = self._fitted().explained(batch)
-            for messages in sent:
-                key = batch.gene[messages.gene_row].long() * peaks + batch.peak[messages.peak_row].long()
-                weight = messages.weight.double() / len(sent)
-                sums.add(key.cpu().numpy(), weight.cpu().numpy(), 1 / len(sent))
+            sent, effects = self._fitted().effects(batch)
+            for head, effect in zip(sent, effects, strict=True):
+                rows = head.messages
+                key = batch.gene[rows.gene_row].long() * peaks + batch.peak[rows.peak_row].long()
+                weight = rows.weight.detach() / len(sent)
+                columns = torch.stack([effect, weight, torch.full_like(weight, 1 / len(sent))], dim=1)
+                sums.add(key.cpu().numpy(), columns.double().cpu().numpy())
         return sums.totals()
 
     def _batches(
