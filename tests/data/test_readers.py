@@ -391,7 +391,7 @@ def test_10x_mtx_errors(tmp_path):
 def write_loom(path, **rows):
     with h5py.File(path, "w") as file:
         file.create_dataset("matrix", data=COUNTS.T.astype(np.int64), chunks=(5, 7), compression="gzip")
-        file["layers/spliced"] = np.log1p(COUNTS.T)
+        file["layers/spliced"] = np.log1p(np.maximum(COUNTS.T, 0))
         file["col_attrs/CellID"] = np.array(CELLS, "S")
         file["col_attrs/Age"] = np.arange(30)
         file["col_attrs/UMAP"] = np.arange(60.0).reshape(30, 2)
@@ -442,6 +442,44 @@ def test_loom_errors(tmp_path):
         del file["matrix"]
     with pytest.raises(UnreadableFile, match=r"a\.loom is no loom file: found no matrix"):
         modalities(path)
+
+
+FORMATS = ("h5ad", "h5mu", "10x h5", "mtx", "loom")
+
+
+def written(tmp_path, form):
+    """Write COUNTS under the names IDS in any format."""
+    tmp_path.mkdir(exist_ok=True)
+    if form in {"h5ad", "h5mu"}:
+        data = annotated(COUNTS)
+        data.var_names = IDS
+        if form == "h5ad":
+            return h5ad(tmp_path, data)
+        with mudata.set_options(pull_on_update=False):
+            mudata.MuData({"rna": data}).write(tmp_path / "a.h5mu")
+        return tmp_path / "a.h5mu"
+    path = tmp_path / {"10x h5": "a.h5", "mtx": "a", "loom": "a.loom"}[form]
+    {"10x h5": write_10x_h5, "mtx": write_mtx, "loom": lambda path: write_loom(path, Gene=IDS)}[form](path)
+    return path
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.filterwarnings("ignore:var_names are not unique:UserWarning", "ignore:Variable names are not:UserWarning")
+def test_values_and_names_are_checked_in_every_format(tmp_path, monkeypatch, form):
+    spoiled = COUNTS.copy()
+    spoiled[4, 3] = -1
+    with monkeypatch.context() as patch:
+        patch.setitem(globals(), "COUNTS", spoiled)
+        path = written(tmp_path / "values", form)
+    with pytest.raises(NotCounts, match=r", rna, layer 'X' (.|\n)*found 1 negative of .*-1.* in row 4, column 3"):
+        read(path, modality="rna", layer="X")
+    with monkeypatch.context() as patch:
+        patch.setitem(globals(), "IDS", [IDS[0], IDS[0], *IDS[2:]])
+        path = written(tmp_path / "names", form)
+    with pytest.raises(DuplicateNames, match=rf"{path.name}: features: 1 of .* more than once, by 2 of .*: ENSG0\."):
+        read(path, modality="rna", layer="X")
+    with pytest.raises(MissingModality, match=rf"{path.name} has no modality 'hashtags'\. There: "):
+        read(written(tmp_path / "good", form), modality="hashtags", layer="X")
 
 
 def test_files_that_cannot_be_read(tmp_path):
