@@ -1,8 +1,8 @@
 """Scores of predictions, arrays in and numbers out.
 
 Regression: root mean squared and mean absolute error over all entries (the measure of the NeurIPS 2021 modality
-prediction task, Lance et al. 2022) and Pearson's r per feature. Classification: accuracy and the areas under the ROC and the
-precision-recall curve (average precision), and the recovery of a set of known links by a ranked table.
+prediction task, Lance et al. 2022) and Pearson's r per feature. Classification: accuracy and the areas under the ROC curve and
+under the precision-recall curve (average precision), and the recovery of a set of known links by a ranked table.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
 def auprc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Average precision: the area under the precision-recall curve, as a step function. Chance level: the prevalence.
 
-    Arguments and errors as in :func:`auroc`. Equal scores enter together, so that the order of the rows does not matter.
+    Arguments and errors as in :func:`auroc`. Equal scores enter together: the order of the rows does not matter.
 
     Examples
     --------

@@ -32,28 +32,20 @@ CAPTIONS = {
 
 TEXTS = {
     "prediction": (
-        (
-            "800 blood cells with 500 genes and 224 surface proteins. scMoGNN passes messages between cells and genes "
-            "along every non-zero count; test cells take part with their RNA alone. All figures are of held-out cells."
-        ),
-        (
-            "The linear baseline was tuned on validation cells and then fitted on training and validation cells together, "
-            "which favours it."
-        ),
+        "800 blood cells with 500 genes and 224 surface proteins. scMoGNN passes messages between cells and genes "
+        "along every non-zero count; test cells take part with their RNA alone. All figures are of held-out cells.",
+        "The linear baseline was tuned on validation cells and then fitted on training and validation cells together, "
+        "which favours it.",
     ),
     "matching": (
-        (
-            "Do an RNA profile and an ATAC profile come from one cell? Easy negatives pair cells of different types, hard "
-            "ones cells of one type. The control sees nothing but predicted cell types: what it reaches on easy pairs "
-            "needs no regulation, and on hard pairs it can only guess."
-        ),
+        "Do an RNA profile and an ATAC profile come from one cell? Easy negatives pair cells of different types, hard "
+        "ones cells of one type. The control sees nothing but predicted cell types: what it reaches on easy pairs "
+        "needs no regulation, and on hard pairs it can only guess.",
     ),
     "links": (
-        (
-            "Attention of Bi2Former per gene and peak, averaged over the cells where the gene is expressed and the peak "
-            "is open, against the planted links. Distractor peaks near the same genes are as open in every cell type, but "
-            "fluctuate independently of the gene. Correlation is ranked by size."
-        ),
+        "Attention of Bi2Former per gene and peak, averaged over the cells where the gene is expressed and the peak is "
+        "open, against the planted links. Distractor peaks near the same genes are as open in every cell type, but "
+        "fluctuate independently of the gene. Correlation is ranked by size.",
     ),
     "synthetic": (
         "These data are synthetic: simulated with planted regulation, so that links can be scored against a truth.",
