@@ -28,7 +28,8 @@ def evaluate(run: Path | str, *, data: Path | str | None = None) -> Scores:
     Raises
     ------
     DataError
-        When the folder holds no finished run, or its data is gone or has changed.
+        When the folder holds no finished run, or the data it would read again is gone or has changed. A run of
+        bi2former keeps its graph and reads none.
     FeaturesDiffer
         When other data has other features.
     """

@@ -44,15 +44,13 @@ def train_matching(
 
     Attributes of genes and peaks are made from training cells; a graph built before brings its own.
     """
-    from heteromics.models.bi2former import Bi2FormerConfig
     from heteromics.tasks.matching import run_matching
 
-    config = _config.build(Bi2FormerConfig, settings.model, "model")
     graph, codes = _graph_and_split(path, settings, db, graph_folder, seed)
     result = run_matching(
         graph,
         codes,
-        config=config,
+        config=settings.model,
         negatives=settings.negatives,
         max_epochs=settings.fit.max_epochs,
         seed=seed,
@@ -91,6 +89,9 @@ def _graph_and_split(
                 "--graph: a graph holds no columns to split by. Fix: drop split.column, or build with --db."
             )
         graph = HeteroGraph.load(folder)
+        if graph.kind != "bipartite":
+            raise ModelError(f"--graph {folder}: found a graph of kind {graph.kind}, expected bipartite.")
+        _check_store(graph, db)
         rows, _ = paired_rows(graph)
         share = settings.split
         shares = (1 - share.validation_share - share.test_share, share.validation_share, share.test_share)
@@ -106,6 +107,20 @@ def _graph_and_split(
     codes = split_codes(paired, settings.split, seed)
     training = paired.obs_names[codes == PARTS["train"]].to_numpy(str)
     return build_bipartite(rna, atac, settings.data, db, training), codes
+
+
+def _check_store(graph: HeteroGraph, db: Path | None) -> None:
+    """Make sure that a store given beside a graph is the one the graph was built with."""
+    from heteromics.priors import PriorStore
+
+    if db is None:
+        return
+    with PriorStore.open(db) as store:
+        built_with, found = graph.meta["store"].get("recipe_hash"), store.info.get("recipe_hash")
+    if built_with != found:
+        raise ModelError(
+            f"--db {db} has recipe {found}, the graph was built with {built_with}. Fix: give the store of the graph."
+        )
 
 
 def build_bipartite(
@@ -159,7 +174,9 @@ def evaluate_matching(run: Run, folder: Path, data: Path | None) -> Scores:
         where, split = f"all {len(rows):,} cells of {data}", OTHER_DATA
         pairs = np.concatenate([p for p, _ in drawn.values()])
     model = Bi2Former.load(folder / "model", graph)
-    table["Bi2Former"] = model.predict(pairs, device=run.device, progress=True)
+    kinds = [np.flatnonzero(table["negatives"] == kind) for kind in table["negatives"].unique()]
+    parts = [model.predict(pairs[rows], device=run.place, progress=True) for rows in kinds]
+    table["Bi2Former"] = np.concatenate(parts)  # batches as in training, for the same numbers to the last bit
     thresholds = json.loads((folder / THRESHOLDS).read_text(encoding="utf-8"))
     metrics = score(table.reset_index(drop=True), {"Bi2Former": thresholds["Bi2Former"]}, split)
     return Scores(metrics, where, {"pairs": len(table)})

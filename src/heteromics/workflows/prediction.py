@@ -128,11 +128,10 @@ def fit_prediction(
     resume: bool = False,
 ) -> PredictionResult:
     """Fit scMoGNN and the baselines as the settings say; pathways come from the store or from a GMT file."""
-    from heteromics.models.scmognn import ScMoGNNConfig
     from heteromics.tasks.prediction import predict_modality
 
     options: dict[str, Any] = {
-        "config": _config.build(ScMoGNNConfig, settings.model, "model"),
+        "config": settings.model,
         "max_epochs": settings.fit.max_epochs,
         "seed": seed,
         "device": device,
@@ -188,7 +187,7 @@ def evaluate_prediction(run: Run, folder: Path, data: Path | None) -> Scores:
     rna, target = pair.rna[:, list(model.features["feature"])], pair.target[:, list(model.features["target"])]
     cells = rna.obs_names.to_numpy(str)
     chosen = cells if data is not None else read_split(folder, cells, "test")
-    predicted = model.predict(cell_feature(rna), list(chosen), device=run.device)
+    predicted = model.predict(cell_feature(rna), list(chosen), device=run.place)
     truth = as_dense(target[chosen])
     metrics, _ = score({"ScMoGNN": predicted.to_numpy()}, truth, list(predicted.columns))
     where = "held-out test cells" if data is None else f"all {len(chosen):,} cells of {data}"

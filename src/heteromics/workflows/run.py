@@ -16,6 +16,7 @@ from heteromics._files import sha256_of, write_json
 from heteromics.errors import DataError
 
 CARD = "run.json"
+BEGUN = "unfinished.json"
 REPORTED = ("torch", "lightning", "dgl", "numpy", "scipy", "scikit-learn", "anndata", "mudata", "duckdb")
 
 
@@ -33,10 +34,10 @@ class Run:
     ----------
     model, task
         Such as ``"scmognn"`` and ``"prediction"``.
-    data, db
-        Files used, as given; ``db`` may be None.
+    data, db, graph
+        Files and graph folder used; all but the data may be None.
     sha256
-        Checksum by role, of the same files.
+        Checksum by role, of the same files; of a graph that of its schema, which has those of all its files.
     seed, device
         As used.
     settings
@@ -51,6 +52,7 @@ class Run:
     task: str
     data: str
     db: str | None
+    graph: str | None
     sha256: Mapping[str, str]
     seed: int
     device: str
@@ -58,10 +60,14 @@ class Run:
     versions: Mapping[str, str] = field(default_factory=installed_versions)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
-    def write(self, folder: Path) -> None:
+    @property
+    def place(self) -> str:
+        """Device to use the model on: ``"cpu"``, or for one trained with CUDA ``"auto"``."""
+        return "cpu" if self.device == "cpu" else "auto"
+
+    def write(self, folder: Path, name: str = CARD) -> None:
         """Write the card into ``folder``, which is made when absent."""
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / CARD, asdict(self))
+        write_json(folder / name, asdict(self))
 
     def checked_data(self) -> Path:
         """Return the data file of the run, made sure to be the one it was trained on.
@@ -85,11 +91,23 @@ class Run:
         Raises
         ------
         DataError
-            When the folder holds no run, or an unfinished one.
+            When the folder holds no run, or an unfinished one, or the card is broken.
         """
         path = Path(folder) / CARD
         if not path.is_file():
             raise DataError(
                 f"{folder} holds no finished run: {CARD} is missing. Fix: `heteromics train ... --out {folder}`."
             )
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        return cls._from_file(path)
+
+    @classmethod
+    def read_begun(cls, folder: Path) -> Run:
+        """Read the card that an unfinished run left when it began."""
+        return cls._from_file(folder / BEGUN)
+
+    @classmethod
+    def _from_file(cls, path: Path) -> Run:
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path} is no card of a run ({error}). Fix: train again.") from error

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from heteromics import _config
 from heteromics.errors import RecipeError
+from heteromics.models.bi2former import Bi2FormerConfig
+from heteromics.models.scmognn import ScMoGNNConfig
 
 T = TypeVar("T")
 Values = Literal["counts", "normalised"]
@@ -39,6 +41,11 @@ class SplitSettings:
             raise RecipeError(
                 f"split: found validation_share {self.validation_share} and test_share {self.test_share}; "
                 "expected both above 0 and together below 1."
+            )
+        if self.column is not None and self.group_column is not None:
+            raise RecipeError(
+                f"split: found column '{self.column}' and group_column '{self.group_column}'; expected one of them, "
+                "because a column fixes the split and groups are for drawing it."
             )
 
 
@@ -81,11 +88,11 @@ class FitSettings:
 
 @dataclass(frozen=True, slots=True)
 class PredictionSettings:
-    """All settings of ``train scmognn --task prediction``; ``model`` holds fields of ``ScMoGNNConfig``."""
+    """All settings of ``train scmognn --task prediction``."""
 
     data: PredictionData = field(default_factory=PredictionData)
     split: SplitSettings = field(default_factory=SplitSettings)
-    model: dict[str, Any] = field(default_factory=dict)
+    model: ScMoGNNConfig = field(default_factory=ScMoGNNConfig)
     fit: FitSettings = field(default_factory=FitSettings)
 
 
@@ -114,7 +121,7 @@ class MatchingData:
 
 @dataclass(frozen=True, slots=True)
 class MatchingSettings:
-    """All settings of ``train bi2former --task matching``; ``model`` holds fields of ``Bi2FormerConfig``.
+    """All settings of ``train bi2former --task matching``.
 
     ``negatives`` are those of the training pairs; easy and hard ones are always both scored.
     """
@@ -122,7 +129,7 @@ class MatchingSettings:
     data: MatchingData = field(default_factory=MatchingData)
     split: SplitSettings = field(default_factory=SplitSettings)
     negatives: Literal["easy", "hard", "random"] = "random"
-    model: dict[str, Any] = field(default_factory=dict)
+    model: Bi2FormerConfig = field(default_factory=Bi2FormerConfig)
     fit: FitSettings = field(default_factory=FitSettings)
 
 
