@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +83,8 @@ def explain(run: Path | str, *, out: Path | str, gene: str | None = None, cell_t
     graph = HeteroGraph.load(folder / "graph")
     model = Bi2Former.load(folder / "model", graph)
     pairs = cells_to_explain(graph, cell_type)
-    name = None if gene is None else _gene_name(graph, card, gene)
+    genes = None if gene is None else _genes(graph, card)
+    name = None if gene is None or genes is None else _gene_name(genes, gene)
     links = placed(graph, model.links(pairs, device=card.device, progress=True))
     if name is not None:
         links = links[links["gene"] == name].reset_index(drop=True)
@@ -90,8 +92,8 @@ def explain(run: Path | str, *, out: Path | str, gene: str | None = None, cell_t
     links.to_parquet(out / "links.parquet", index=False)
     links.to_csv(out / "links.tsv", sep="\t", index=False)
     notes = {"cells": len(pairs), "links": len(links), "table": out / "links.parquet"}
-    if name is not None and len(links):
-        notes["figure"] = _draw(card, name, links, out, cell_type)
+    if genes is not None and len(links):
+        notes["figure"] = _draw(genes.loc[name], links, out, cell_type)
     return Explanation(links, notes)
 
 
@@ -125,40 +127,37 @@ def placed(graph: HeteroGraph, links: pd.DataFrame) -> pd.DataFrame:
     return links
 
 
-def _gene_name(graph: HeteroGraph, card: Run, gene: str) -> str:
-    """Find the node of a gene given by the data's name, its symbol or its id."""
-    names = set(graph.names["gene"])
-    if gene in names:
-        return gene
-    rows = _genes(card)
-    alike = rows.loc[(rows["gene_id"] == gene) | (rows["symbol"] == gene), ["gene_id", "symbol"]].to_numpy().ravel()
-    known = [str(name) for name in alike if name in names]
-    if not known:
-        import difflib
-
-        near = difflib.get_close_matches(gene, sorted(names), n=3)
-        raise DataError(f"gene '{gene}' is not in the graph. Nearest: {', '.join(near) or 'none'}.")
-    return known[0]
-
-
-def _genes(card: Run) -> pd.DataFrame:
+def _genes(graph: HeteroGraph, card: Run) -> pd.DataFrame:
+    """Return the store's row of every gene of the graph, by the graph's name; genes without one have no values."""
     from heteromics.priors import PriorStore
 
     if card.db is None:
         raise StoreError(
-            "the run was trained on a graph folder, without a store to look genes up. Fix: train with --db."
+            "the run was trained on a graph folder, without a store to look genes up. Fix: train with --db too."
         )
     with PriorStore.open(card.db) as store:
-        return store.frame("gene")
+        table = store.frame("gene")
+    row = graph.ndata("gene")["store_row"].numpy()
+    return table.reindex(row).set_axis(graph.names["gene"])
 
 
-def _draw(card: Run, name: str, links: pd.DataFrame, out: Path, cell_type: str | None) -> Path:
+def _gene_name(genes: pd.DataFrame, gene: str) -> str:
+    """Find the node of a gene given by the data's name, its symbol or its id."""
+    if gene in genes.index:
+        return gene
+    alike = genes.index[(genes["gene_id"] == gene) | (genes["symbol"] == gene)]
+    if alike.empty:
+        known = {*genes.index, *genes["symbol"].dropna(), *genes["gene_id"].dropna()}
+        near = difflib.get_close_matches(gene, sorted(known), n=3)
+        raise DataError(f"gene '{gene}' is not in the graph. Nearest: {', '.join(near) or 'none'}.")
+    return str(alike[0])
+
+
+def _draw(gene: pd.Series, links: pd.DataFrame, out: Path, cell_type: str | None) -> Path:
     from heteromics import plot
     from heteromics.priors.peaks import parse_peak_names
 
-    genes = _genes(card)
-    row = genes[(genes["gene_id"] == name) | (genes["symbol"] == name)].iloc[0]
     peaks, _ = parse_peak_names(links["peak"].tolist())
     drawn = links.assign(chrom_start=peaks.start, chrom_end=peaks.end)
-    title = f"{row['symbol']}, {cell_type or 'all cells'}"
-    return plot.save_figure(plot.locus(row, drawn, title=title), out, f"locus_{row['symbol']}")[0]
+    title = f"{gene['symbol']}, {cell_type or 'all cells'}"
+    return plot.save_figure(plot.locus(gene, drawn, title=title), out, f"locus_{gene['symbol']}")[0]
