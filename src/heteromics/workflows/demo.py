@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import heteromics
+from heteromics import _config
 from heteromics._files import write_json
 from heteromics._progress import stderr
-from heteromics.errors import DataError, FetchError
+from heteromics.data.synthetic import SyntheticConfig, simulate
+from heteromics.errors import DataError, FetchError, some
 from heteromics.workflows.demo_report import write_demo_report
 from heteromics.workflows.results import Scores
 from heteromics.workflows.run import installed_versions
@@ -34,7 +36,26 @@ PBMC_SETS = (
     "model.patience=50",
 )
 SYNTHETIC_SETS = ("data.mask=window",)
+MARK = "demo.json"
 DONE = "metrics.json"
+WRITTEN = ("pbmc", "synthetic", "bi2former", "figures", "priors.duckdb", "links.parquet", "report.html", MARK, DONE)
+
+
+@dataclass(frozen=True, slots=True)
+class DemoConfig:
+    """Sizes and settings of the demo.
+
+    Attributes
+    ----------
+    synthetic
+        Of the simulation.
+    prediction, matching
+        ``group.key=value`` over the settings of the two trainings.
+    """
+
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+    prediction: tuple[str, ...] = PBMC_SETS
+    matching: tuple[str, ...] = SYNTHETIC_SETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +98,18 @@ class Demo:
         return {"complete": self.complete, **asdict(self)}
 
 
-def demo(out: Path | str, *, seed: int = 0) -> Demo:
+def demo(out: Path | str, *, seed: int = 0, config: DemoConfig | None = None) -> Demo:
     """Run the demo and write ``metrics.json``, ``links.parquet``, ``figures/`` and ``report.html`` into ``out``.
 
     Parameters
     ----------
     out
-        Folder. A demo of the same code and seed that is finished there is not run again; another one is replaced.
+        Folder. A complete demo of the same code, seed and configuration there is not run again; another one is
+        replaced.
     seed
         Of the simulation, the splits and the training.
+    config
+        Sizes; those of ``make demo`` by default.
 
     Returns
     -------
@@ -96,15 +120,16 @@ def demo(out: Path | str, *, seed: int = 0) -> Demo:
     DataError
         When ``out`` holds something that is no demo.
     """
-    out = Path(out)
-    mark = {"code": _code_hash(), "seed": seed}
+    out, config = Path(out), config or DemoConfig()
+    mark = {"code": _code_hash(), "seed": seed, "config": _config.as_dict(config)}
     if (finished := _finished(out, mark)) is not None:
         stderr.print(f"{out} holds this demo, finished; delete the folder to run it again.", highlight=False)
         return finished
     _clear(out)
+    write_json(out / MARK, mark)
     begun = time.perf_counter()
-    prediction, why = _predict_pbmc(out, seed)
-    made, matching, candidates, links = _recover_links(out, seed)
+    prediction, why = _predict_pbmc(out, seed, config.prediction)
+    made, matching, candidates, links = _recover_links(out, seed, config)
     candidates.to_parquet(out / "links.parquet", index=False)
     result = Demo(
         None if prediction is None else prediction.rows(),
@@ -119,11 +144,11 @@ def demo(out: Path | str, *, seed: int = 0) -> Demo:
         },
     )
     write_demo_report(out, result, made, candidates)
-    write_json(out / DONE, {**result.as_dict(), "mark": mark})
+    write_json(out / DONE, result.as_dict())
     return result
 
 
-def _predict_pbmc(out: Path, seed: int) -> tuple[Scores | None, str | None]:
+def _predict_pbmc(out: Path, seed: int, sets: tuple[str, ...]) -> tuple[Scores | None, str | None]:
     from heteromics.data.fetch import locate
 
     stderr.print("(a) real PBMC: surface proteins from RNA", style="bold")
@@ -131,25 +156,30 @@ def _predict_pbmc(out: Path, seed: int) -> tuple[Scores | None, str | None]:
         path = locate(PBMC)
     except FetchError as error:
         why = str(error).splitlines()[0]
-        stderr.print(f"(a) is left out, its data could not be had: {why}", style="yellow", highlight=False)
+        stderr.print(
+            f"(a) is left out, its data could not be had: {why}",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         return None, why
-    return train("scmognn", "prediction", path, out=out / "pbmc", seed=seed, sets=PBMC_SETS), None
+    return train("scmognn", "prediction", path, out=out / "pbmc", seed=seed, sets=sets), None
 
 
-def _recover_links(out: Path, seed: int) -> tuple[Any, Scores, pd.DataFrame, pd.DataFrame]:
-    from heteromics.data.synthetic import simulate
+def _recover_links(out: Path, seed: int, config: DemoConfig) -> tuple[Any, Scores, pd.DataFrame, pd.DataFrame]:
     from heteromics.graphs import HeteroGraph
     from heteromics.interpret import compare_links
     from heteromics.models.bi2former import Bi2Former
     from heteromics.priors import PriorStore
 
     stderr.print("(b) synthetic multiome: planted regulation", style="bold")
-    made = simulate(seed=seed)
+    made = simulate(config.synthetic, seed=seed)
     folder, db = made.write(out / "synthetic"), out / "priors.duckdb"
     with PriorStore.build("demo", db, sets=[f"source.folder={folder}"], force=True) as store:
         run = out / "bi2former"
         data = folder / "multiome.h5mu"
-        matching = train("bi2former", "matching", data, out=run, db=db, seed=seed, sets=SYNTHETIC_SETS)
+        matching = train("bi2former", "matching", data, out=run, db=db, seed=seed, sets=config.matching)
         graph = HeteroGraph.load(run / "graph")
         model = Bi2Former.load(run / "model", graph)
         tables = score_candidates(made, graph, model, store)
@@ -193,22 +223,26 @@ def _code_hash() -> str:
 
 
 def _finished(out: Path, mark: Mapping[str, Any]) -> Demo | None:
-    path = out / DONE
-    if not path.is_file():
+    if not all((out / name).is_file() for name in (MARK, DONE, "report.html")):
         return None
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    if stored.get("mark") != mark or not stored["complete"] or not (out / "report.html").is_file():
+    if json.loads((out / MARK).read_text(encoding="utf-8")) != mark:
+        return None
+    stored = json.loads((out / DONE).read_text(encoding="utf-8"))
+    if not stored["complete"]:
         return None
     return Demo(**{key: stored[key] for key in ("prediction", "matching", "links", "notes")})
 
 
 def _clear(out: Path) -> None:
-    known = {"pbmc", "synthetic", "bi2former", "figures", "priors.duckdb", "links.parquet", "report.html", DONE}
-    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    strange = sorted(name for name in there - known if not name.startswith((".", "priors.duckdb")))
-    if strange:
-        raise DataError(f"{out} holds {', '.join(strange[:3])}, which no demo wrote. Fix: choose another --out.")
-    for name in there:
+    """Remove an earlier demo; what no demo wrote is left alone and refused."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"--out {out} is a file. Fix: name a folder.")
+    there = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    half_written = tuple(f"{dot}{name}." for name in WRITTEN for dot in ("", "."))
+    ours = [name for name in there if MARK in there and (name in WRITTEN or name.startswith(half_written))]
+    if strange := sorted(set(there) - set(ours)):
+        raise DataError(f"{out} holds {some(strange)}, which no demo wrote. Fix: choose another --out.")
+    for name in ours:
         path = out / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     out.mkdir(parents=True, exist_ok=True)
