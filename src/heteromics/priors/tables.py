@@ -8,6 +8,7 @@ Rows are inserted in the order given, so a builder returns them in a fixed order
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,10 +80,8 @@ class TableSchema:
 
     def create_sql(self) -> str:
         """Return the ``CREATE TABLE`` statement."""
-        columns = ", ".join(
-            f'"{column.name}" {column.type}{"" if column.nullable else " NOT NULL"}' for column in self.columns
-        )
-        return f'CREATE TABLE "{self.name}" ({columns})'
+        columns = (f'"{one.name}" {one.type}{"" if one.nullable else " NOT NULL"}' for one in self.columns)
+        return f'CREATE TABLE "{self.name}" ({", ".join(columns)})'
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +135,7 @@ class Built:
 class TableConfig(Protocol):
     """A frozen dataclass of one builder's recipe keys."""
 
+    @abstractmethod
     def source_names(self) -> tuple[str, ...]:
         """Return the sources (keys of :data:`KNOWN_SOURCES`) that must be given for this configuration."""
 
