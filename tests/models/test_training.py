@@ -69,6 +69,26 @@ def test_same_seed_same_weights_and_callers_random_state_is_kept(batches):
     assert not torch.equal(one.layer.weight, other.layer.weight)
 
 
+class Told(Line):
+    """Logs given validation values, one per epoch."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = values
+
+    def validation_step(self, batch, _):
+        self.log("validation_loss", torch.tensor(self.values[self.current_epoch]), batch_size=1)
+
+
+def test_patience_that_ran_out_before_min_epochs_starts_anew_when_the_value_gets_better(batches):
+    early = [1.0] * 5 + [2.0] * 7  # patience 3 is over after epoch 7
+    better = [0.9 - 0.01 * epoch for epoch in range(8)]
+    module = Told(early + better + [1.0] * 20)
+    assert len(fit(module, batches, max_epochs=40, min_epochs=15, patience=3)) == len(early + better) + 3
+    still_bad = Told(early + [2.0] * 28)
+    assert len(fit(still_bad, batches, max_epochs=40, min_epochs=15, patience=3)) == 15
+
+
 def test_best_weights_are_restored_and_training_stops(batches):
     module = fresh()
     module.rate = 1.5

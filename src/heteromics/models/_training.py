@@ -115,7 +115,7 @@ def fit_module(
     best = _Best(monitor, mode)
     callbacks: list[Callback] = [
         best,
-        EarlyStopping(monitor, patience=patience, mode=mode, check_finite=True),
+        _Patience(monitor, patience=patience, mode=mode, check_finite=True, check_on_train_epoch_end=True),
     ]
     if checkpoint is not None:
         callbacks.append(
@@ -155,6 +155,20 @@ class _Batches:
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.batches)
+
+
+class _Patience(EarlyStopping):
+    """Early stopping whose patience must be at its end when ``min_epochs`` are over, not at some time before.
+
+    Lightning remembers a stop that was asked for earlier and stops at ``min_epochs``, also when the value has become
+    better since.
+    """
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        asked = trainer.should_stop
+        super().on_train_epoch_end(trainer, pl_module)
+        if trainer.current_epoch + 1 < (trainer.min_epochs or 1):
+            trainer.should_stop = asked
 
 
 class _Best(Callback):
