@@ -132,7 +132,14 @@ def gelu(x):
 def test_whole_network_agrees_with_dense_arithmetic(residual, readout):
     matrix, graph = tensors(pathway=True)
     config = ScMoGNNConfig(
-        width=8, layers=3, groups=2, residual=residual, readout=readout, batch_statistics="raw", pathway_share=0.3
+        width=8,
+        layers=3,
+        groups=2,
+        residual=residual,
+        readout=readout,
+        batch_statistics="raw",
+        pathway_share=0.3,
+        activate_features=residual == "initial",
     )
     torch.manual_seed(0)
     network = CellFeatureNetwork(config, 5, 2, 0, pathway=True).eval()
@@ -153,7 +160,8 @@ def test_whole_network_agrees_with_dense_arithmetic(residual, readout):
     leaky = lambda x: np.where(x > 0, x, 0.01 * x)  # noqa: E731
     batch = array(graph.statistics) @ array(network.batch.weight).T + array(network.batch.bias)
     cell = leaky(array(network.cell.weight)) + leaky(batch)
-    states = [(cell, array(network.feature.weight))]
+    feature = array(network.feature.weight)
+    states = [(cell, leaky(feature) if config.activate_features else feature)]
     for index, layer in enumerate(network.layers):
         cell, feature = states[-1]
         if index and residual != "none":
@@ -474,6 +482,7 @@ def test_published_setting_is_the_reported_one():
     published = ScMoGNNConfig.as_published()
     assert (published.width, published.weight_decay, published.edge_dropout, published.dropout) == (256, 1e-4, 0.4, 0.3)
     assert (published.batch_statistics, published.min_epochs, published.patience) == ("raw", 1500, 200)
+    assert published.activate_features
     assert ScMoGNNConfig(width=8).as_published() == published
     assert _config.build(ScMoGNNConfig, _config.as_dict(published), "config") == published
 

@@ -180,6 +180,8 @@ class CellFeatureNetwork(nn.Module):
     def embed(self, graph: CellFeatureTensors) -> Tensor:
         """Return what the readout reads: (cells, width), or (cells, layers x width) for ``readout="concat"``."""
         cell, feature = self._start(graph), self.feature.weight
+        if self.config.activate_features:
+            feature = functional.leaky_relu(feature)
         states = [(cell, feature)]
         for layer in self.layers:
             cell, feature = states[-1]
