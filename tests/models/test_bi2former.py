@@ -106,6 +106,10 @@ def dense_reference(network, graph, i, j):
     return network.classifier(torch.cat([gene.mean(0), peak.mean(0)])[None]), alpha
 
 
+def test_published_setting_does_not_depend_on_the_config_it_is_asked_of():
+    assert Bi2FormerConfig(hidden=8, heads=2, spread_floor=1.0).as_published() == Bi2FormerConfig.as_published()
+
+
 def test_published_form_is_the_public_code():
     graph = random_graph(genes=30, peaks=90, seed=2)
     config = dataclasses.replace(Bi2FormerConfig().as_published(), id_width=16, hidden=12)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -127,14 +126,14 @@ class Bi2FormerConfig:
         key = self.hidden // self.heads if self.key_width is None else self.key_width
         return [self.heads * key, self.hidden, self.hidden]
 
-    def as_published(self) -> Bi2FormerConfig:
+    @classmethod
+    def as_published(cls) -> Bi2FormerConfig:
         """Return the setting of the public code; its graph has ``standardise=False``.
 
         The attributes of the code are the chromosome, gene means and normalised variances, strand and a flag of highly
         variable genes; those of the graph stand in for them.
         """
-        return dataclasses.replace(
-            self,
+        return cls(
             id_width=256,
             hidden=128,
             key_width=None,
