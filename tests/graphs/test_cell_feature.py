@@ -315,6 +315,12 @@ def test_names_join_by_rule(names, keys, row, outcome):
     assert found.counts == {"names": 1, **outcome}
 
 
+def test_a_gene_without_a_second_name_does_not_join_a_feature_without_a_symbol():
+    keys = {"var_names": ["a", "b"], "symbol": ["", "B"]}
+    assert join_names(["G1"], keys).row.tolist() == [-1]
+    assert join_names(["G1", "G2"], keys, {"G1": "", "G2": "B"}).row.tolist() == [-1, 1]
+
+
 # ---- bad input
 
 

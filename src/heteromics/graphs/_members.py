@@ -69,7 +69,7 @@ def join_names(
         ]
         outcome = "absent"
         for word, lookups, key in tries:
-            found = next((lookup[key] for lookup in lookups if key in lookup), None)
+            found = next((lookup[key] for lookup in lookups if key and key in lookup), None)
             if found is not None:
                 outcome = word if found >= 0 else "ambiguous"
                 row[place] = found
