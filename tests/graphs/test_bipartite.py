@@ -7,7 +7,7 @@ from scipy import sparse
 
 from heteromics.errors import DuplicateNames, EmptyCells, GraphError, NotCounts
 from heteromics.graphs import HeteroGraph, PairBatcher, bipartite
-from heteromics.graphs._attributes import summaries
+from heteromics.graphs._attributes import attribute_table, summaries
 from heteromics.graphs.bipartite import windows
 from heteromics.graphs.pairs import EXPRESSES, OPENS, REACHES, block_edges
 
@@ -153,6 +153,12 @@ def test_attributes_are_standardised_and_unknown_ones_are_average():
     np.testing.assert_allclose(values[:, 2].std(correction=0), 1, atol=1e-6)
     assert values[~placed, 0].tolist() == [0.0]
     np.testing.assert_allclose(values[placed, 0].mean(), 0, atol=1e-6)
+
+
+def test_an_attribute_that_no_feature_has_is_left_out_and_zero_when_asked_for():
+    columns = {"gc": np.full(3, np.nan), "share": np.array([0.0, 0.5, 1.0]), "width": np.full(3, 2.0)}
+    assert attribute_table(columns, None, 3, "peak_attributes", standardise=True)[0] == ["share"]
+    assert not attribute_table(columns, ["gc"], 3, "peak_attributes", standardise=True)[1].any()
 
 
 def test_summaries_agree_with_dense_arithmetic():
@@ -308,7 +314,8 @@ def test_bad_input(change, error, message):
         ({"mask": "gene"}, "mask='gene' and within_bp=150000, expected 'chromosome' or 'window'"),
         ({"gene_attributes": ["varianc"]}, "unknown attribute 'varianc'. Did you mean 'variance'"),
         ({"peak_attributes": ["cpg_oe"]}, "unknown attribute 'cpg_oe'.* built with FASTA"),
-        ({"training_cells": ["nobody"]}, "none of 1 is a cell of rna"),
+        ({"training_cells": ["nobody"]}, "1 of 1 names are a cell of neither modality: nobody. Fix: pass obs_names"),
+        ({"training_cells": []}, "none of 0 is a cell of rna"),
         ({"training_cells": np.ones(3, bool)}, "a mask of shape \\(3,\\), but rna has 12 cells"),
     ],
 )

@@ -112,7 +112,8 @@ def attribute_table(
     GraphError
         For an attribute that is not there; says which are, and the nearest name.
     """
-    names = [name for name in columns if np.nanstd(columns[name]) > 0] if wanted is None else list(wanted)
+    varying = (name for name, values in columns.items() if np.unique(values[np.isfinite(values)]).size > 1)
+    names = list(varying) if wanted is None else list(wanted)
     table = np.zeros((size, len(names)), dtype=np.float32)
     for place, name in enumerate(names):
         if name not in columns:

@@ -108,7 +108,8 @@ def bipartite(
     Raises
     ------
     GraphError
-        When no gene or no peak joins the store, or a parameter is none of those known.
+        When no gene or no peak joins the store, training cells are in neither modality, or a parameter is none of those
+        known.
     NotCounts, EmptyCells, DuplicateNames
         For values that are no counts, cells without a value, or names used twice.
 
@@ -121,6 +122,7 @@ def bipartite(
             f"found mask={mask!r} and within_bp={within_bp}, expected 'chromosome' or 'window' and at least 0 bp."
         )
     _check_store(store)
+    _check_training(training_cells, rna, atac)
     gene = _side("rna", rna, *_place_genes(rna, store), training_cells, expect)
     peak = _side("atac", atac, *_place_peaks(atac, store), training_cells, expect)
     gene_names, gene_values = attribute_table(
@@ -311,6 +313,18 @@ def _training_rows(data: AnnData, training_cells: Cells | None, what: str) -> ND
     if not chosen.any():
         raise GraphError(f"training_cells: none of {asked.size} is a cell of {what}. Fix: pass obs_names.")
     return chosen
+
+
+def _check_training(training_cells: Cells | None, rna: AnnData, atac: AnnData) -> None:
+    asked = np.asarray(() if training_cells is None else training_cells)
+    if asked.dtype == bool or not asked.size:
+        return
+    known = np.concatenate([_names(rna.obs_names), _names(atac.obs_names)])
+    if (unknown := np.setdiff1d(asked.astype(str), known)).size:
+        raise GraphError(
+            f"training_cells: {unknown.size} of {asked.size} names are a cell of neither modality: {some(unknown)}. "
+            f"Fix: pass obs_names, such as {some(known)}."
+        )
 
 
 def _check_store(store: PriorStore) -> None:
