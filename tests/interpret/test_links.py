@@ -87,6 +87,29 @@ def test_correlation_refuses_other_cells_and_unknown_names():
         correlation_links(rna, atac, wrong)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "kendall"}, "found method='kendall', expected 'pearson' or 'spearman'"),
+        ({"cells": np.arange(60)}, r"cells: found int64 of shape \(60,\), expected a boolean mask over the 60"),
+        (
+            {"cells": np.ones(30, bool)},
+            r"cells: found bool of shape \(30,\), expected a boolean mask over the 60 cells",
+        ),
+        ({"within": ["T"] * 30}, r"within: found shape \(30,\), expected one label for each of 60 cells"),
+    ],
+)
+def test_correlation_refuses_what_does_not_fit_the_cells(options, message):
+    rna, atac, candidates = two_modalities()
+    with pytest.raises(DataError, match=message):
+        correlation_links(rna, atac, candidates, **options)
+
+
+def test_negative_values_have_no_sparse_ranks():
+    with pytest.raises(DataError, match="ranks: 1 of 2 values are negative, expected 0 or more. Fix: method='pearson'"):
+        shifted_ranks(sparse.csc_matrix([[0.0], [5.0], [-1.0]]))
+
+
 def test_scores_of_links_agree_with_sklearn():
     _, _, candidates = two_modalities()
     rng = np.random.default_rng(3)

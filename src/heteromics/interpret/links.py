@@ -125,7 +125,8 @@ def correlation_links(
     Raises
     ------
     DataError
-        When the cells of the modalities differ.
+        When the cells of the modalities differ, candidates are not in the data, ``cells`` or ``within`` do not fit the
+        cells, or values to be ranked are negative.
 
     Notes
     -----
@@ -138,7 +139,17 @@ def correlation_links(
             f"found {len(left_names)} RNA and {len(right_names)} ATAC cells, {len(only)} in one of them only "
             f"({some(only) or 'the order differs'}). Fix: index both with the cells they share, in one order."
         )
-    chosen = np.ones(len(left_names), dtype=bool) if cells is None else np.asarray(cells, dtype=bool)
+    if method not in ("pearson", "spearman"):
+        raise DataError(f"correlation_links: found method={method!r}, expected 'pearson' or 'spearman'.")
+    chosen = np.ones(len(left_names), dtype=bool) if cells is None else np.asarray(cells)
+    labels = None if within is None else np.asarray(within)
+    if chosen.dtype != bool or chosen.shape != (len(left_names),):
+        raise DataError(
+            f"cells: found {chosen.dtype} of shape {chosen.shape}, expected a boolean mask over the {len(left_names)} "
+            "cells."
+        )
+    if labels is not None and labels.shape != chosen.shape:
+        raise DataError(f"within: found shape {labels.shape}, expected one label for each of {len(left_names)} cells.")
     sides = []
     for data, side in ((rna, "gene"), (atac, "peak")):
         names = {str(name): place for place, name in enumerate(data.var_names)}
@@ -153,8 +164,8 @@ def correlation_links(
     (left, i), (right, j) = sides
     if method == "spearman":
         left, right = shifted_ranks(left), shifted_ranks(right)
-    labels = None if within is None else np.asarray(within)[chosen]
-    return candidates[["gene", "peak"]].assign(score=column_correlations(left, right, i, j, labels))
+    groups = None if labels is None else labels[chosen]
+    return candidates[["gene", "peak"]].assign(score=column_correlations(left, right, i, j, groups))
 
 
 def column_correlations(
@@ -204,13 +215,22 @@ def column_correlations(
 def shifted_ranks(matrix: sparse.csc_matrix) -> sparse.csc_matrix:
     """Rank each column, ties sharing their mean rank, minus the rank of zero, so that the result stays sparse.
 
-    For values of at least 0. Correlations do not feel the shift.
+    Correlations do not feel the shift.
+
+    Raises
+    ------
+    DataError
+        For negative values, which rank below the zeros that are not stored.
 
     Examples
     --------
     >>> shifted_ranks(sparse.csc_matrix([[0.0], [5.0], [0.0], [2.0]])).toarray().ravel()
     array([0. , 2.5, 0. , 1.5])
     """
+    if below := int((matrix.data < 0).sum()):
+        raise DataError(
+            f"ranks: {below} of {matrix.nnz} values are negative, expected 0 or more. Fix: method='pearson', or counts."
+        )
     result = matrix.copy()
     result.eliminate_zeros()
     filled = np.diff(result.indptr)
