@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from sklearn import metrics as reference
 
 from heteromics.errors import DataError
@@ -18,7 +19,7 @@ from heteromics.tasks import (
     paired_rows,
     run_matching,
 )
-from heteromics.tasks.matching import best_threshold, shared_cells, split_pairs
+from heteromics.tasks.matching import best_threshold, depth_scores, shared_cells, split_pairs
 from tests.models.test_bi2former import build
 
 TYPES = np.array(list("aaaaaabbbbc"))
@@ -117,20 +118,31 @@ def test_the_protocol_scores_test_cells_alone_beside_cell_types():
     result = run_matching(graph, codes, config=config, negatives="easy", device="cpu", progress=False)
     assert set(result.pairs["rna_cell"]) | set(result.pairs["atac_cell"]) <= {f"c{i}" for i in range(65, 90)}
     table = result.metrics.set_index(["model", "negatives", "metric"])["value"]
-    assert len(table) == 2 * 2 * 4
+    assert len(table) == 3 * 2 * 4
     assert table["CellTypeMatcher", "easy", "auroc"] > 0.95
     assert table["CellTypeMatcher", "hard", "auroc"] < 0.75
     hard = result.pairs[result.pairs["negatives"] == "hard"]
     codes = graph.ndata("rna_cell")["cell_type"].numpy()
     left, right = (codes[graph.index(side, hard[side])] for side in ("rna_cell", "atac_cell"))
     assert (left == right).all()
-    for model in ("Bi2Former", "CellTypeMatcher"):
+    for model in ("Bi2Former", "CellTypeMatcher", "DepthMatcher"):
         expected = reference.roc_auc_score(hard["label"], hard[model])
         assert table[model, "hard", "auroc"] == pytest.approx(expected)
         right_side = (hard[model] > result.thresholds[model]) == hard["label"]
         assert table[model, "hard", "accuracy"] == pytest.approx(right_side.mean())
     again = run_matching(graph, np.repeat([0, 1, 2], [50, 15, 25]), config=config, negatives="easy", progress=False)
     assert again.metrics.equals(result.metrics)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_depth_alone_tells_cells_apart_where_both_modalities_share_it(sign):
+    rng = np.random.default_rng(0)
+    depth = rng.normal(0, 0.5, 300)
+    rna = sparse.csr_array(rng.poisson(np.exp(2 + depth)[:, None], (300, 20)))
+    atac = sparse.csr_array(rng.poisson(np.exp(2 + sign * depth)[:, None], (300, 30)))
+    training = np.stack([np.arange(200)] * 2, 1)
+    pairs, labels = make_pairs(np.arange(200, 300), np.zeros(100), mode="random", ratio=5, seed=1)
+    assert auroc(labels, depth_scores(rna, atac, training, pairs)) > 0.75
 
 
 def test_what_the_protocol_refuses():
