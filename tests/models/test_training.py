@@ -110,6 +110,22 @@ def test_resume_equals_one_long_run(batches, tmp_path):
     assert history[-1]["validation_loss"] < history[5]["validation_loss"]
 
 
+class Fragile(Line):
+    """Dies at the start of one epoch."""
+
+    def on_train_epoch_start(self):
+        if self.current_epoch == 7:
+            raise KeyError("power")
+
+
+def test_training_that_dies_left_a_checkpoint_and_only_the_last(batches, tmp_path):
+    with pytest.raises(KeyError, match="power"):
+        fit(Fragile(), batches, max_epochs=12, folder=tmp_path, checkpoint_every=3)
+    assert [path.name for path in (tmp_path / LAST_CHECKPOINT).parent.iterdir()] == [LAST_CHECKPOINT.name]
+    history = fit(fresh(), batches, max_epochs=12, folder=tmp_path, resume=True, checkpoint_every=3)
+    assert [entry["epoch"] for entry in history] == list(range(12))
+
+
 def test_resume_without_checkpoint_says_so(batches, tmp_path):
     with pytest.raises(ModelError, match=r"found no checkpoint at .*last\.ckpt"):
         fit(fresh(), batches, folder=tmp_path, resume=True)

@@ -119,7 +119,9 @@ def fit_module(
     ]
     if checkpoint is not None:
         callbacks.append(
-            ModelCheckpoint(checkpoint.parent, save_last=True, save_top_k=0, every_n_epochs=checkpoint_every)
+            ModelCheckpoint(
+                checkpoint.parent, checkpoint.stem, every_n_epochs=checkpoint_every, enable_version_counter=False
+            )
         )
     if progress:
         callbacks.append(_EpochProgress(monitor))
