@@ -93,7 +93,7 @@ def explain(run: Path | str, *, out: Path | str, gene: str | None = None, cell_t
     links.to_csv(out / "links.tsv", sep="\t", index=False)
     notes = {"cells": len(pairs), "links": len(links), "table": out / "links.parquet"}
     if genes is not None and len(links):
-        notes["figure"] = _draw(genes.loc[name], links, out, cell_type)
+        notes["figure"] = _draw(genes.loc[[name]].iloc[0], links, out, cell_type)
     return Explanation(links, notes)
 
 

@@ -147,6 +147,8 @@ def fit_prediction(
     if settings.data.gmt is not None:
         from heteromics.priors.pathways import read_gmt
 
+        if not settings.data.gmt.is_file():
+            raise DataError(f"--set data.gmt={settings.data.gmt}: no such file.")
         pathways = read_gmt(settings.data.gmt)
     return predict_modality(pair.rna, pair.target, codes, pathways=pathways, **options)
 

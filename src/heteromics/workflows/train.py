@@ -70,26 +70,16 @@ def train(
         known = ", ".join(f"{name} --task {its}" for name, its in TASKS.items())
         raise ModelError(f"found model '{model}' with task '{task}', expected one of: {known}.")
     data, out = Path(data), Path(out)
-    files = {"data": data, "db": None if db is None else Path(db)}
-    for role, path in files.items():
-        if path is not None and not path.is_file():
-            raise DataError(f"--{role} {path}: no such file.")
-    if graph is not None and model != "bi2former":
-        raise ModelError(
-            "--graph: found one for scmognn, which builds its graph from the data and the split. Fix: drop it."
-        )
-    if graph is not None:
-        files["graph"] = Path(graph) / "schema.json"
-        if not files["graph"].is_file():
-            raise DataError(f"--graph {graph} holds no graph. Fix: `heteromics graph build bipartite --out {graph}`.")
-    settings = read_settings(PredictionSettings if model == "scmognn" else MatchingSettings, sets)
+    files = _files(model, data, db, graph)
+    settings: PredictionSettings | MatchingSettings
+    settings = read_settings(PredictionSettings, sets) if model == "scmognn" else read_settings(MatchingSettings, sets)
     card = Run(
         model=model,
         task=task,
         data=str(data.resolve()),
         db=None if db is None else str(Path(db).resolve()),
         graph=None if graph is None else str(Path(graph).resolve()),
-        sha256={role: sha256_of(path) for role, path in files.items() if path is not None},
+        sha256={role: sha256_of(path) for role, path in files.items()},
         seed=seed,
         device=pick_device(device),
         settings=_config.as_dict(settings),
@@ -99,10 +89,10 @@ def train(
     options: dict[str, Any] = {"seed": seed, "device": card.device, "resume": go_on}
     try:
         if isinstance(settings, PredictionSettings):
-            scores = train_prediction(data, settings, out, files["db"], **options)
+            scores = train_prediction(data, settings, out, files.get("db"), **options)
         else:
             place = None if graph is None else Path(graph)
-            scores = train_matching(data, settings, out, files["db"], place, **options)
+            scores = train_matching(data, settings, out, files.get("db"), place, **options)
     except HeteromicsError:
         _leave_nothing(out)
         raise
@@ -111,6 +101,24 @@ def train(
     for checkpoint in list(out.rglob(LAST_CHECKPOINT.name)):
         _remove_with_empty_parents(checkpoint.parent, out)
     return scores
+
+
+def _files(model: str, data: Path, db: Path | str | None, graph: Path | str | None) -> dict[str, Path]:
+    """Return the files to read by role, made sure to be there; that of a graph is its schema."""
+    files = {"data": data} if db is None else {"data": data, "db": Path(db)}
+    for role, path in files.items():
+        if not path.is_file():
+            raise DataError(f"--{role} {path}: no such file.")
+    if graph is None:
+        return files
+    if model != "bi2former":
+        raise ModelError(
+            "--graph: found one for scmognn, which builds its graph from the data and the split. Fix: drop it."
+        )
+    schema = Path(graph) / "schema.json"
+    if not schema.is_file():
+        raise DataError(f"--graph {graph} holds no graph. Fix: `heteromics graph build bipartite --out {graph}`.")
+    return {**files, "graph": schema}
 
 
 def prepare(out: Path, card: Run, *, resume: bool) -> bool:
