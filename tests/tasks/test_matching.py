@@ -19,7 +19,8 @@ from heteromics.tasks import (
     paired_rows,
     run_matching,
 )
-from heteromics.tasks.matching import best_threshold, depth_scores, shared_cells, split_pairs
+from heteromics.tasks.matching import best_threshold, depth_scores
+from heteromics.tasks.pairs import shared_cells, split_pairs
 from tests.models.test_bi2former import build
 
 TYPES = np.array(list("aaaaaabbbbc"))
@@ -149,6 +150,8 @@ def test_what_the_protocol_refuses():
     graph = typed_graph(cells=12)
     with pytest.raises(DataError, match=r"11 training \(0\), 1 validation \(1\), 0 test \(2\)"):
         run_matching(graph, [0] * 11 + [1])
+    with pytest.raises(DataError, match=r"1 of 2 rows are not the two profiles of one cell: \(0, 1\)"):
+        run_matching(graph, [0, 1], cells=[[0, 0], [0, 1]])
     graph.names["atac_cell"] = np.array([f"d{i}" for i in range(12)])
     with pytest.raises(DataError, match="no cell has both profiles: rna has c0, c1, c2 ... .12 in all."):
         paired_rows(graph)

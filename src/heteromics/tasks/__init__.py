@@ -11,8 +11,8 @@ from heteromics._lazy import on_first_use
 
 _HOME = {
     "MatchingResult": "matching",
-    "check_split_by_cell": "matching",
-    "make_pairs": "matching",
+    "check_split_by_cell": "pairs",
+    "make_pairs": "pairs",
     "paired_rows": "matching",
     "run_matching": "matching",
     "accuracy": "metrics",

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,140 +22,13 @@ from heteromics.graphs.pairs import EXPRESSES, OPENS
 from heteromics.models.baselines import CellTypeMatcher
 from heteromics.models.bi2former import Bi2Former, Bi2FormerConfig
 from heteromics.tasks.metrics import accuracy, classification_scores
+from heteromics.tasks.pairs import Int, Negatives, check_split_by_cell, make_pairs
 
 if TYPE_CHECKING:
     from pandas import DataFrame
     from scipy import sparse
 
     from heteromics.graphs import HeteroGraph
-
-Int = NDArray[np.int64]
-Negatives = Literal["easy", "hard", "random"]
-NEGATIVES: tuple[Negatives, ...] = ("easy", "hard", "random")
-
-
-def make_pairs(
-    cells: ArrayLike, types: ArrayLike, *, mode: Negatives = "easy", ratio: float = 1.0, seed: int | tuple[int, ...] = 0
-) -> tuple[Int, Int]:
-    """Pair the two profiles of every cell, and profiles of different cells.
-
-    Parameters
-    ----------
-    cells
-        Rows of the cells of one split, shape (n,); or rows of their RNA and their ATAC profiles, shape (n, 2).
-    types
-        Cell type of each, shape (n,), names or codes.
-    mode
-        Negatives: ``"easy"``, uniform over pairs of different types [the paper's numbers]; ``"hard"``, a cell and
-        another of its type, types in proportion to their size [the code's other mode]; ``"random"``, any two cells.
-    ratio
-        Negatives per positive.
-    seed
-        Of the draw. Negatives are drawn with replacement.
-
-    Returns
-    -------
-    pairs, labels
-        Positives, in the order of the cells, then negatives: shapes (m, 2) and (m,), int64.
-
-    Raises
-    ------
-    DataError
-        When no negative of this kind exists, or lengths differ.
-
-    Examples
-    --------
-    >>> pairs, labels = make_pairs([4, 7, 9], ["B", "B", "T"], mode="hard", seed=0)
-    >>> labels.tolist()
-    [1, 1, 1, 0, 0, 0]
-    >>> sorted(set(map(tuple, pairs[3:].tolist())))
-    [(4, 7), (7, 4)]
-    """
-    rows = np.asarray(cells, dtype=np.int64)
-    rows = np.stack([rows, rows], axis=1) if rows.ndim == 1 else rows
-    names, code = np.unique(np.asarray(types), return_inverse=True)
-    if len(code) != len(rows) or mode not in NEGATIVES or ratio <= 0:
-        raise DataError(
-            f"found {len(rows)} cells, {len(code)} types, mode={mode!r}, ratio={ratio}; expected a type per cell, "
-            f"a mode among {', '.join(NEGATIVES)} and a ratio above 0."
-        )
-    rng = np.random.default_rng(seed)
-    order = np.argsort(code, kind="stable")
-    first, second = _negatives(code[order], mode, max(round(ratio * len(rows)), 1), rng, list(map(str, names)))
-    negatives = np.stack([rows[order[first], 0], rows[order[second], 1]], axis=1)
-    labels = np.repeat(np.array([1, 0], dtype=np.int64), [len(rows), len(negatives)])
-    return np.concatenate([rows, negatives]), labels
-
-
-def _negatives(code: Int, mode: Negatives, number: int, rng: np.random.Generator, names: list[str]) -> tuple[Int, Int]:
-    """Draw pairs of places among cells sorted by type: the partners allowed to a cell are a run on a circle."""
-    n, place = len(code), np.arange(len(code))
-    size = np.bincount(code)
-    begin = (np.cumsum(size) - size)[code]
-    mine = size[code]
-    if mode == "hard":
-        low, round_, start, allowed = begin, mine, place + 1 - begin, mine - 1
-    elif mode == "easy":
-        low, round_, start, allowed = 0 * begin, 0 * begin + n, begin + mine, n - mine
-    else:
-        low, round_, start, allowed = 0 * begin, 0 * begin + n, place + 1, 0 * begin + n - 1
-    if not allowed.any():
-        raise DataError(
-            f"mode={mode!r}: {n} cells of {len(names)} types ({some(names)}) have no such negative pair. "
-            "Fix: more cells, or another mode."
-        )
-    odds = allowed if mode == "easy" else allowed > 0
-    first = rng.choice(n, size=number, p=odds / odds.sum())
-    step = rng.integers(0, allowed[first])
-    return first, low[first] + (start[first] + step) % round_[first]
-
-
-def split_pairs(
-    pairs: ArrayLike, *, shares: tuple[float, float, float] = (0.8, 0.1, 0.1), seed: int
-) -> NDArray[np.int8]:
-    """Split pairs at random, as published: cells then stand in several splits. For comparison with the paper only.
-
-    Returns
-    -------
-    ndarray
-        0 training, 1 validation or 2 test per pair, int8; see :func:`heteromics.data.split_cells`.
-    """
-    from heteromics.data.splits import split_cells
-
-    return split_cells(len(np.asarray(pairs)), shares=shares, seed=seed)
-
-
-def shared_cells(splits: Mapping[str, ArrayLike]) -> Int:
-    """Return the cells that stand in the pairs of more than one split, sorted; none where splits are by cell.
-
-    Parameters
-    ----------
-    splits
-        Pairs by split, shape (n, 2), rows of the same cells in both columns.
-
-    Examples
-    --------
-    >>> shared_cells({"train": [[0, 0], [0, 1]], "test": [[2, 1]]})
-    array([1])
-    """
-    members = [np.unique(np.asarray(pairs, dtype=np.int64)) for pairs in splits.values()]
-    cells, often = np.unique(np.concatenate(members), return_counts=True)
-    return cells[often > 1]
-
-
-def check_split_by_cell(splits: Mapping[str, ArrayLike]) -> None:
-    """Make sure that no cell stands in two splits; arguments as in :func:`shared_cells`.
-
-    Raises
-    ------
-    DataError
-        How many cells do.
-    """
-    if (both := shared_cells(splits)).size:
-        raise DataError(
-            f"{both.size} cells stand in more than one of {', '.join(splits)} (rows {some(both)}): what is learnt of "
-            "them in training is known in testing. Fix: split cells, then make_pairs within each split."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +57,7 @@ def run_matching(
     graph: HeteroGraph,
     split: ArrayLike,
     *,
+    cells: ArrayLike | None = None,
     config: Bi2FormerConfig | None = None,
     negatives: Negatives = "random",
     test_negatives: tuple[Negatives, ...] = ("easy", "hard"),
@@ -204,7 +78,10 @@ def run_matching(
         From :func:`heteromics.graphs.bipartite`, with cell types; its attributes should be those of training cells.
         Cells count as paired by name.
     split
-        One code per paired cell, in the order of ``paired_rows(graph)``: 0 training, 1 validation, 2 test.
+        One code per cell: 0 training, 1 validation, 2 test.
+    cells
+        Rows of the RNA and ATAC profiles that the codes belong to, shape (n, 2), some of ``paired_rows(graph)``; None
+        takes all of those, in their order.
     config
         Of Bi2Former.
     negatives
@@ -230,6 +107,8 @@ def run_matching(
     import pandas as pd
 
     rows, types = paired_rows(graph)
+    if cells is not None:
+        rows, types = _among(rows, types, cells)
     parts = _parts(split, rows, types)
     train, validation = parts["train"], parts["validation"]
     held_out = make_pairs(*validation, mode=negatives, ratio=ratio, seed=(seed, 1))
@@ -377,6 +256,18 @@ def score(table: DataFrame, thresholds: Mapping[str, float], split: str = "test"
             found["accuracy"] = accuracy(part["label"], part[model], threshold)
             rows += [(model, split, kind, metric, value) for metric, value in found.items()]
     return pd.DataFrame(rows, columns=["model", "split", "negatives", "metric", "value"])
+
+
+def _among(rows: Int, types: NDArray[np.str_], cells: ArrayLike) -> tuple[Int, NDArray[np.str_]]:
+    """Return the cells asked for, with their types."""
+    place = {pair: number for number, pair in enumerate(map(tuple, rows.tolist()))}
+    asked = [tuple(pair) for pair in np.asarray(cells, dtype=np.int64).reshape(-1, 2).tolist()]
+    if unknown := [pair for pair in asked if pair not in place]:
+        raise DataError(
+            f"cells: {len(unknown)} of {len(asked)} rows are not the two profiles of one cell: {some(unknown)}."
+        )
+    chosen = [place[pair] for pair in asked]
+    return rows[chosen], types[chosen]
 
 
 def _parts(split: ArrayLike, rows: Int, types: NDArray[np.str_]) -> dict[str, tuple[Int, NDArray[np.str_]]]:
