@@ -37,6 +37,9 @@ class ScMoGNNConfig:
         training set say nothing beyond it (with one training batch they say nothing at all); ``"none"``.
     pathway
         Use the feature-feature edges where the graph has them.
+    pathway_repeats
+        Repeat such an edge for every gene set that holds both features, so that the mean counts it as often [C]; off
+        by default [R], where overlapping sets say the same thing once.
     pathway_share
         Share a of the pathway message, (1 - a) m_cell + a m_pathway; 0.5 [P], None learns it [C].
     residual
@@ -68,6 +71,7 @@ class ScMoGNNConfig:
     svd_components: int = 100
     batch_statistics: Literal["standardised", "raw", "none"] = "standardised"
     pathway: bool = True
+    pathway_repeats: bool = False
     pathway_share: float | None = 0.5
     residual: Literal["initial", "previous", "none"] = "initial"
     readout: Literal["weighted_sum", "concat"] = "weighted_sum"
@@ -104,7 +108,7 @@ class ScMoGNNConfig:
 
         Width 256, weight decay 1e-4, dropout 0.3, edge dropout 0.4, weighted sum, initial residual, one shared cell
         vector, activated features, raw batch statistics, 1,500 to 15,000 epochs. Its graph: hallmark pathways weighted
-        by cosine, threshold 0.1. Fields that the report does not name are those of the code.
+        by cosine, threshold 0.1, one edge per shared set. Fields that the report does not name are those of the code.
         """
         return cls(
             width=256,
@@ -114,6 +118,7 @@ class ScMoGNNConfig:
             cell_init="shared",
             activate_features=True,
             batch_statistics="raw",
+            pathway_repeats=True,
             residual="initial",
             readout="weighted_sum",
             max_epochs=15_000,

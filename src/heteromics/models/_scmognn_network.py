@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from heteromics.graphs.cell_feature import PATHWAY
 from heteromics.nn.relation import Relation
 
 if TYPE_CHECKING:
+    from heteromics.graphs import HeteroGraph
     from heteromics.models.scmognn import ScMoGNNConfig
 
 N_STATISTICS = 9
@@ -42,6 +44,18 @@ class CellFeatureTensors:
             self.statistics.to(device),
             None if self.pathway is None else self.pathway.to(device),
         )
+
+
+def pathway_relation(graph: HeteroGraph, *, repeats: bool) -> Relation:
+    """Return the feature-feature edges of a graph, each once, or as often as there are gene sets with both ends."""
+    if not repeats:
+        return Relation.from_graph(graph, PATHWAY)
+    indptr, indices, edges = graph.adjacency(PATHWAY, by="dst")
+    data = graph.edata(PATHWAY)
+    times = data["shared"][edges.long()].long()
+    bounds = functional.pad(times.cumsum(0), (1, 0))[indptr.long()]
+    weight = data["weight"][edges.long()].repeat_interleave(times)
+    return Relation.from_csr(bounds, indices.repeat_interleave(times), (graph.num_nodes("feature"),) * 2, weight)
 
 
 class WeightedSAGE(nn.Module):

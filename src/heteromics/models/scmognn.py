@@ -25,7 +25,7 @@ from heteromics.errors import DataError, ModelError, some
 from heteromics.graphs.cell_feature import EXPRESSED_BY, PATHWAY
 from heteromics.models._io import SavedModel, check_features, load_model, save_model
 from heteromics.models._scmognn_config import ScMoGNNConfig
-from heteromics.models._scmognn_network import CellFeatureNetwork, CellFeatureTensors
+from heteromics.models._scmognn_network import CellFeatureNetwork, CellFeatureTensors, pathway_relation
 from heteromics.models._training import LAST_CHECKPOINT, fit_module, pick_device, seeded
 from heteromics.nn.relation import Relation
 
@@ -102,7 +102,7 @@ class ScMoGNN:
             _check_kind(graph)
             self.features["feature"] = tuple(map(str, graph.names["feature"]))
             if self.config.pathway and PATHWAY in graph.canonical_etypes:
-                self._pathway = Relation.from_graph(graph, PATHWAY)
+                self._pathway = pathway_relation(graph, repeats=self.config.pathway_repeats)
 
     def fit(
         self,
