@@ -19,7 +19,7 @@ State = Literal["ok", "optional", "missing"]
 
 CORE = (
     *("torch", "lightning", "numpy", "scipy", "pandas", "anndata", "mudata", "scanpy", "scikit-learn", "duckdb"),
-    *("pyarrow", "networkx", "pyranges", "pyfaidx", "safetensors", "pooch", "matplotlib"),
+    *("pyarrow", "networkx", "pyfaidx", "safetensors", "pooch", "matplotlib"),
 )
 BENCH = ("scglue",)
 
