@@ -9,7 +9,7 @@ from heteromics.errors import DuplicateNames, EmptyCells, GraphError, NotCounts
 from heteromics.graphs import HeteroGraph, PairBatcher, bipartite
 from heteromics.graphs._attributes import attribute_table, summaries
 from heteromics.graphs.bipartite import windows
-from heteromics.graphs.pairs import EXPRESSES, OPENS, REACHES, block_edges
+from heteromics.graphs.pairs import EXPRESSES, OPENS, REACHES
 
 CHROMS = {"chr1": 0, "chr2": 1, "chrX": 2}
 
@@ -71,6 +71,11 @@ def dense(graph, etype):
     return sparse.csr_matrix((values.numpy(), indices.numpy(), indptr.numpy()), shape=shape).toarray()
 
 
+def edges_of(batch):
+    indptr, target = batch.edges()
+    return torch.repeat_interleave(torch.arange(len(batch.gene)), indptr.diff()), target
+
+
 def test_edges_are_the_counts_under_their_names():
     rna, atac, store = toy()
     graph = bipartite(rna, atac, store).validate()
@@ -107,7 +112,7 @@ def test_what_does_not_join_is_kept_out_of_attention_and_named():
     row = graph.index("gene", ["G13"])[0]
     batcher = PairBatcher(graph)
     batch = batcher.batch(np.stack([np.arange(12)] * 2, 1))
-    source, _ = block_edges(batch.gene_block_ptr, batch.peak_block_ptr)
+    source, _ = edges_of(batch)
     assert (batch.gene == row).any()
     assert not (batch.gene[source] == row).any()
 
@@ -207,10 +212,7 @@ def test_batches_hold_what_the_dense_mask_says(mask):
     batch = PairBatcher(graph, mask).batch(pairs)
     counts = dense(graph, EXPRESSES), dense(graph, OPENS)
     place = {side: {k: graph.ndata(side)[k].numpy() for k in ("chrom", "position")} for side in ("gene", "peak")}
-    source, target = block_edges(batch.gene_block_ptr, batch.peak_block_ptr)
-    if mask == "window":
-        near = (batch.gene_position[source] - batch.peak_position[target]).abs() <= batch.within_bp
-        source, target = source[near], target[near]
+    source, target = edges_of(batch)
     found = set()
     for b, (i, j) in enumerate(pairs):
         for side, row, values in (("gene", i, counts[0]), ("peak", j, counts[1])):

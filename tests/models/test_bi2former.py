@@ -151,6 +151,20 @@ def test_sigmoid_weights_are_those_of_the_dense_equation(mask):
     torch.testing.assert_close(head.messages.peak, alpha.T @ v_gene, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("weights", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("threshold", [None, 0.55])
+@pytest.mark.parametrize("mask", ["chromosome", "window"])
+def test_no_pruning_is_pruning_to_more_links_than_there_are(weights, threshold, mask):
+    graph = random_graph()
+    options = {"weights": weights, "threshold": threshold, "mask": mask}
+    logits = []
+    for top_k in (None, 50):
+        network = network_of(graph, dataclasses.replace(SMALL, top_k=top_k, **options))
+        batch = PairBatcher(graph, mask).batch(every_pair()[::17])
+        logits.append(network(batch))
+    torch.testing.assert_close(logits[0], logits[1], atol=1e-5, rtol=1e-5)
+
+
 def test_values_alone_travel_unless_asked_otherwise():
     graph = random_graph()
     network = network_of(graph, dataclasses.replace(SMALL, values="raw"))

@@ -71,6 +71,30 @@ class PairBatch:
         """Return the number of pairs."""
         return len(self.gene_offsets) - 1
 
+    def edges(self) -> tuple[Tensor, Tensor]:
+        """Return every (gene, peak) that may meet, compressed by gene.
+
+        Returns
+        -------
+        indptr, peak_row
+            Row bounds (NR + 1,) and rows among the NA peaks (E,), int64, rising within a gene. Time and memory
+            grow with E.
+        """
+        first = torch.zeros(len(self.gene), dtype=torch.int64, device=self.gene.device)
+        size = torch.zeros_like(first)
+        gene_row, block = _ranges(self.gene_block_ptr)
+        first[gene_row] = self.peak_block_ptr[block, 0]
+        size[gene_row] = self.peak_block_ptr.diff().squeeze(1)[block]
+        if self.gene_position is not None and self.peak_position is not None and self.within_bp is not None:
+            centre = _position_keys(self.gene_position, self.gene_chrom, self.gene_offsets)
+            key = _position_keys(self.peak_position, self.peak_chrom, self.peak_offsets)
+            near = torch.searchsorted(key, centre - self.within_bp)
+            stop = torch.searchsorted(key, centre + self.within_bp, right=True)
+            first, size = torch.where(size > 0, near, 0), torch.where(size > 0, stop - near, 0)
+        indptr = torch.cat([size.new_zeros(1), size.cumsum(0)])
+        edge = torch.arange(int(indptr[-1]), device=first.device)
+        return indptr, edge + torch.repeat_interleave(first - indptr[:-1], size)
+
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> PairBatch:
         """Return the batch on another device."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -197,10 +221,8 @@ class PairBatcher:
         from heteromics.graphs.schema import HeteroGraph
 
         batch = self.batch([[rna_cell, atac_cell]])
-        source, target = block_edges(batch.gene_block_ptr, batch.peak_block_ptr)
-        if batch.gene_position is not None and batch.peak_position is not None and batch.within_bp is not None:
-            near = (batch.gene_position[source] - batch.peak_position[target]).abs() <= batch.within_bp
-            source, target = source[near], target[near]
+        indptr, target = batch.edges()
+        source = torch.repeat_interleave(torch.arange(len(batch.gene)), indptr.diff())
         nodes: dict[str, dict[str, Tensor]] = {}
         for side, ids in (("gene", batch.gene), ("peak", batch.peak)):
             data = self.graph.ndata(side)
@@ -253,20 +275,15 @@ def _whole_pairs(offsets: Tensor) -> Tensor:
     return torch.stack([offsets[:-1], offsets[1:]], 1)
 
 
-def block_edges(gene_block_ptr: Tensor, peak_block_ptr: Tensor) -> tuple[Tensor, Tensor]:
-    """Enumerate every (gene, peak) of every block, in order of blocks, genes and peaks; int64, shape (E,) each.
+def _ranges(bounds: Tensor) -> tuple[Tensor, Tensor]:
+    """Every row of some ranges (n, 2), and the range it lies in."""
+    size = bounds.diff().squeeze(1)
+    number = torch.repeat_interleave(torch.arange(len(size), device=size.device), size)
+    within = torch.arange(len(number), device=size.device) - (size.cumsum(0) - size)[number]
+    return bounds[number, 0] + within, number
 
-    Examples
-    --------
-    >>> gene, peak = block_edges(torch.tensor([[0, 2], [3, 4]]), torch.tensor([[0, 1], [1, 3]]))
-    >>> gene.tolist(), peak.tolist()
-    ([0, 1, 3, 3], [0, 0, 1, 2])
-    """
-    rows, columns = (ptr.diff().squeeze(1) for ptr in (gene_block_ptr, peak_block_ptr))
-    size = rows * columns
-    block = torch.repeat_interleave(torch.arange(len(size), device=size.device), size)
-    within = torch.arange(int(size.sum()), device=size.device) - (size.cumsum(0) - size)[block]
-    return (
-        gene_block_ptr[block, 0] + within // columns[block],
-        peak_block_ptr[block, 0] + within % columns[block],
-    )
+
+def _position_keys(position: Tensor, chrom: Tensor, offsets: Tensor) -> Tensor:
+    """Numbers that rise with pair, chromosome and position, far apart between chromosomes."""
+    pair = torch.repeat_interleave(torch.arange(len(offsets) - 1, device=offsets.device), offsets.diff())
+    return ((pair << 20) + chrom + 1 << 34) + position

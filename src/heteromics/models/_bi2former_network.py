@@ -12,7 +12,7 @@ from torch.nn import functional
 from heteromics.models._bi2former_config import Bi2FormerConfig
 from heteromics.nn.bipartite import BipartiteMessages, Window, bipartite_attention, block_topk
 from heteromics.nn.relation import Relation
-from heteromics.nn.segments import segment_ids, segment_mean, segment_sum
+from heteromics.nn.segments import segment_ids, segment_mean, segment_softmax, segment_sum
 
 if TYPE_CHECKING:
     from heteromics.graphs import HeteroGraph, PairBatch
@@ -218,16 +218,24 @@ class _Layer(nn.Module):
 
     def _attend(self, query: Tensor, key: Tensor, gene: Tensor, peak: Tensor, batch: PairBatch) -> BipartiteMessages:
         config = self.config
+        if config.top_k is None and config.weights != "published":
+            relation = Relation.from_csr(*batch.edges(), (len(gene), len(peak)))
+            score = relation.sddmm(query, key)
+            score = score / query.shape[1] ** 0.5 if config.scaled else score
+            if config.threshold is not None:
+                kept = torch.sigmoid(score.detach()) > config.threshold
+                relation, score = _subset(relation, kept), score[kept]
+            return _send(relation, score, gene, peak, config.weights)
         window = None
         if batch.gene_position is not None and batch.peak_position is not None and batch.within_bp is not None:
             window = Window(batch.gene_position, batch.peak_position, batch.within_bp)
-        scale = None if config.scaled else 1.0
         blocks = batch.gene_block_ptr, batch.peak_block_ptr
-        top_k = config.top_k or _widest(batch.peak_block_ptr)
+        scale, top_k = None if config.scaled else 1.0, config.top_k or max(_widest(batch.peak_block_ptr), 1)
         if config.weights == "sigmoid":
-            return _sigmoid_messages(
-                gene, peak, *block_topk(query, key, *blocks, top_k, scale, config.threshold, window)
-            )
+            gene_row, peak_row, score = block_topk(query, key, *blocks, top_k, scale, config.threshold, window)
+            indptr = _bounds(torch.bincount(gene_row, minlength=len(gene)))
+            relation = Relation.from_csr(indptr, peak_row, (len(gene), len(peak)))
+            return _send(relation, score, gene, peak, "sigmoid")
         peaks_in_pair = None
         if config.weights == "published":
             peaks_in_pair = batch.peak_offsets.diff()[segment_ids(batch.gene_offsets)]
@@ -264,14 +272,20 @@ def _widest(block_ptr: Tensor) -> int:
     return int(block_ptr.diff().max()) if len(block_ptr) else 1
 
 
-def _sigmoid_messages(
-    gene: Tensor, peak: Tensor, gene_row: Tensor, peak_row: Tensor, score: Tensor
-) -> BipartiteMessages:
-    """Send along each link with the sigmoid of its score: the equation of the paper, without a softmax."""
-    weight = torch.sigmoid(score)
-    degree = torch.bincount(gene_row, minlength=len(gene))
-    indptr = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
-    relation = Relation.from_csr(indptr, peak_row, (len(gene), len(peak)))
+def _bounds(sizes: Tensor) -> Tensor:
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+
+
+def _subset(relation: Relation, kept: Tensor) -> Relation:
+    """Return the relation with some of its edges."""
+    row = segment_ids(relation.indptr)[kept]
+    indptr = _bounds(torch.bincount(row, minlength=relation.shape[0]))
+    return Relation.from_csr(indptr, relation.indices[kept], relation.shape)
+
+
+def _send(relation: Relation, score: Tensor, gene: Tensor, peak: Tensor, weights: str) -> BipartiteMessages:
+    """Send along links weighed by the sigmoid of their score (the paper's equation) or a softmax over each gene."""
+    weight = torch.sigmoid(score) if weights == "sigmoid" else segment_softmax(score, relation.indptr)
     to_gene = relation.spmm(peak, weight=weight)
     to_peak = relation.T.spmm(gene, weight=relation.reverse_values(weight))
-    return BipartiteMessages(to_gene, to_peak, gene_row, peak_row, score, weight)
+    return BipartiteMessages(to_gene, to_peak, segment_ids(relation.indptr), relation.indices.long(), score, weight)

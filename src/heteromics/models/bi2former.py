@@ -154,6 +154,7 @@ class Bi2Former:
             folder=folder,
             resume=resume,
             progress=progress,
+            checkpoint_every=1,
         )
         self._network = network.cpu().eval()
         return self
