@@ -78,6 +78,10 @@ def test_diff_names_what_differs(made):
     assert rows["feature-pathway-feature edges"][1] is None
     assert rows["parameter threshold"] == (0.1, None)
     assert diff(without, without) == []
+    chromosome, window = build("bipartite", data, db), build("bipartite", data, db, sets=["mask=window"])
+    rows = {row["what"]: (row["a"], row["b"]) for row in diff(chromosome, window)}
+    assert rows["parameter mask"] == ("chromosome", "window")
+    assert rows["gene-reaches-peak edges"][0] is None
 
 
 def test_diff_sees_other_values_and_other_edges_of_equal_number():

@@ -249,12 +249,17 @@ def diff(a: HeteroGraph, b: HeteroGraph) -> list[dict[str, Any]]:
         rows.append({"what": f"{'-'.join(etype)} edges", "a": counts[0], "b": counts[1]})
         if counts[0] == counts[1] and etype not in a.reverse:
             rows += _edge_rows(etype, a, b)
-    parameters = [g.meta.get("parameters", {}) for g in (a, b)]
+    parameters = [_parameters(g) for g in (a, b)]
     rows += [
         {"what": f"parameter {key}", "a": parameters[0].get(key), "b": parameters[1].get(key)}
         for key in sorted({*parameters[0], *parameters[1]})
     ]
     return [row for row in rows if row["a"] != row["b"]]
+
+
+def _parameters(graph: HeteroGraph) -> dict[str, Any]:
+    own = {key: graph.meta[key] for key in ("mask", "within_bp", "standardised", "training_cells") if key in graph.meta}
+    return own | graph.meta.get("parameters", {})
 
 
 def _node_rows(ntype: str, a: HeteroGraph, b: HeteroGraph) -> list[dict[str, Any]]:
