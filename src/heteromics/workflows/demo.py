@@ -101,6 +101,9 @@ class Demo:
 def demo(out: Path | str, *, seed: int = 0, config: DemoConfig | None = None) -> Demo:
     """Run the demo and write ``metrics.json``, ``links.parquet``, ``figures/`` and ``report.html`` into ``out``.
 
+    ``links.parquet`` has every candidate pair of the synthetic multiome: ``gene, peak``, from the store ``distance_bp,
+    signed_offset, weight``, one column of scores per method, ``planted`` and ``planted_sign`` (0 where not planted).
+
     Parameters
     ----------
     out
@@ -123,7 +126,8 @@ def demo(out: Path | str, *, seed: int = 0, config: DemoConfig | None = None) ->
     out, config = Path(out), config or DemoConfig()
     mark = {"code": _code_hash(), "seed": seed, "config": _config.as_dict(config)}
     if (finished := _finished(out, mark)) is not None:
-        stderr.print(f"{out} holds this demo, finished; delete the folder to run it again.", highlight=False)
+        text = f"{out} holds this demo, finished; delete the folder to run it again."
+        stderr.print(text, markup=False, highlight=False, soft_wrap=True)
         return finished
     _clear(out)
     write_json(out / MARK, mark)
@@ -185,6 +189,7 @@ def _recover_links(out: Path, seed: int, config: DemoConfig) -> tuple[Any, Score
         tables = score_candidates(made, graph, model, store)
     candidates = tables.pop("candidates")
     recovered = compare_links(tables, made.truth, candidates, absolute=ABSOLUTE)
+    candidates = candidates.rename(columns={"distance": "distance_bp"})
     for name, table in tables.items():
         candidates[name] = table["score"].to_numpy()
     truth = made.truth.set_index(["gene", "peak"])["sign"]
