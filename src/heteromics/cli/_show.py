@@ -41,7 +41,9 @@ def _plain(value: Any) -> Any:
 def show_table(rows: Sequence[Mapping[Any, Any]], title: str = "", columns: Sequence[str] | None = None) -> None:
     """Print mappings with the same keys as a table; numbers stand right, whole ones with thousands separated."""
     names = list(columns or (rows[0] if rows else ()))
-    shown = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    if title:  # above the table, for rich would fold it to the table's width
+        stdout.print(Text(title, style="italic"), soft_wrap=True)
+    shown = Table(box=None, pad_edge=False, header_style="bold")
     for place, name in enumerate(names):
         numeric = all(isinstance(row.get(name), int | float) for row in rows)
         shown.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=place == 0 or numeric)
