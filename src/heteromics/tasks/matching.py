@@ -4,7 +4,7 @@ The paper draws one set of pairs, negatives of other cell types, and splits the 
 RNA of a cell can be in a positive pair for training and in a negative one for testing, and telling cell types apart is
 enough. Here cells are split before pairs are drawn, hard negatives of the same type are always scored too, and two
 controls stand beside the model: a classifier that sees cell types alone, and sequencing depth alone, since a rich cell
-is often rich in both modalities.
+is often rich in both modalities. The published protocol can be run beside it, ``run_matching(protocol="pairs")``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,13 +22,16 @@ from heteromics.graphs.pairs import EXPRESSES, OPENS
 from heteromics.models.baselines import CellTypeMatcher
 from heteromics.models.bi2former import Bi2Former, Bi2FormerConfig
 from heteromics.tasks.metrics import accuracy, classification_scores
-from heteromics.tasks.pairs import Int, Negatives, check_split_by_cell, make_pairs
+from heteromics.tasks.pairs import UNKNOWN, Int, Negatives, check_split_by_cell, labelled, make_pairs, split_pairs
 
 if TYPE_CHECKING:
     from pandas import DataFrame
     from scipy import sparse
 
     from heteromics.graphs import HeteroGraph
+
+Labelled = tuple[Int, Int]
+LEAKING = "test pairs, their cells seen in training"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +41,46 @@ class MatchingResult:
     Attributes
     ----------
     metrics
-        One row per model, kind of test negatives and metric: ``model, split, negatives, metric, value``.
+        One row per model, kind of test negatives and metric: ``model, split, negatives, metric, value``. ``split`` is
+        ``"test"``, or with ``protocol="pairs"`` says that cells leak.
     pairs
         One row per scored pair: ``negatives, rna_cell, atac_cell, label`` and a column of scores per model.
     model
         The fitted Bi2Former.
     thresholds
         Of each model's accuracy: 0.5 for Bi2Former; for the controls the one that is best on validation pairs.
+    unlabelled
+        Number of paired cells without a cell type, which are in no easy or hard pair.
     """
 
     metrics: DataFrame
     pairs: DataFrame
     model: Bi2Former
     thresholds: dict[str, float]
+    unlabelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Sets:
+    """Labelled pairs of every part, the name of the test part, and the paired cells of training with their types."""
+
+    draw: Callable[[int], Labelled]
+    validation: Labelled
+    tests: dict[str, Labelled]
+    split: str
+    cells: Int
+    types: NDArray[np.str_]
 
 
 def run_matching(
     graph: HeteroGraph,
-    split: ArrayLike,
+    split: ArrayLike | None = None,
     *,
+    protocol: Literal["cells", "pairs"] = "cells",
     cells: ArrayLike | None = None,
     config: Bi2FormerConfig | None = None,
     negatives: Negatives = "random",
-    test_negatives: tuple[Negatives, ...] = ("easy", "hard"),
+    test_negatives: tuple[Negatives, ...] | None = None,
     ratio: float = 1.0,
     redraw: bool = True,
     max_epochs: int | None = None,
@@ -78,7 +98,11 @@ def run_matching(
         From :func:`heteromics.graphs.bipartite`, with cell types; its attributes should be those of training cells.
         Cells count as paired by name.
     split
-        One code per cell: 0 training, 1 validation, 2 test.
+        One code per cell: 0 training, 1 validation, 2 test. None with ``protocol="pairs"``.
+    protocol
+        ``"cells"``: cells are split, then paired within each part. ``"pairs"``, as published and for comparison with
+        the paper only: all cells are paired once and the pairs are split by :func:`split_pairs`, so that the cells of
+        test pairs are known from training; ``metrics`` say so. The paper's pairs have ``negatives="easy"``.
     cells
         Rows of the RNA and ATAC profiles that the codes belong to, shape (n, 2), some of ``paired_rows(graph)``; None
         takes all of those, in their order.
@@ -87,11 +111,11 @@ def run_matching(
     negatives
         Kind of training and validation negatives.
     test_negatives
-        Kinds to score.
+        Kinds to score, default easy and hard. With ``protocol="pairs"`` they are those of ``negatives``.
     ratio
         Negatives per positive, in training, validation and test.
     redraw
-        Draw training negatives anew in every epoch.
+        Draw training negatives anew in every epoch. Never with ``protocol="pairs"``.
     max_epochs, seed, device, folder, resume, progress
         As in :meth:`heteromics.models.bi2former.Bi2Former.fit`.
 
@@ -102,27 +126,25 @@ def run_matching(
     Raises
     ------
     DataError
-        When a split is empty, the graph has no cell types or no paired cells, or a cell would be in two splits.
+        When a split is empty, the graph has no cell types or no paired cells, no cell of a part has a type and easy
+        or hard pairs are asked for, a cell would be in two splits, or arguments do not go with the protocol.
     """
-    import pandas as pd
-
     rows, types = paired_rows(graph)
     if cells is not None:
         rows, types = _among(rows, types, cells)
-    parts = _parts(split, rows, types)
-    train, validation = parts["train"], parts["validation"]
-    held_out = make_pairs(*validation, mode=negatives, ratio=ratio, seed=(seed, 1))
-    tests = {kind: make_pairs(*parts["test"], mode=kind, ratio=ratio, seed=(seed, 2)) for kind in test_negatives}
-
-    def draw(epoch: int) -> tuple[Int, Int]:
-        return make_pairs(*train, mode=negatives, ratio=ratio, seed=(seed, 3, epoch if redraw else 0))
-
-    seen = {"train": draw(0)[0], "validation": held_out[0], "test": np.concatenate([p for p, _ in tests.values()])}
-    for column in (0, 1):
-        check_split_by_cell({name: pairs[:, column] for name, pairs in seen.items()})
+    if protocol == "cells" and split is not None:
+        kinds = ("easy", "hard") if test_negatives is None else test_negatives
+        sets = _split_by_cell(_parts(split, rows, types), negatives, kinds, ratio, redraw=redraw, seed=seed)
+    elif protocol == "pairs" and split is None and test_negatives is None:
+        sets = _split_by_pair(rows, types, negatives, ratio, seed=seed)
+    else:
+        raise DataError(
+            f"found protocol={protocol!r} with split {'not ' * (split is None)}given and "
+            f"test_negatives={test_negatives}; expected 'cells' with one code per cell, or 'pairs' with neither."
+        )
     model = Bi2Former(graph, config=config).fit(
-        draw,
-        validation=held_out,
+        sets.draw,
+        validation=sets.validation,
         max_epochs=max_epochs,
         seed=seed,
         device=device,
@@ -130,28 +152,75 @@ def run_matching(
         resume=resume,
         progress=progress,
     )
-    control = fit_control(graph, train[0], train[1], seed=seed)
+    control = fit_control(graph, sets.cells, sets.types, seed=seed)
     matrices = counts(graph, EXPRESSES), counts(graph, OPENS)
     scorers: dict[str, Callable[[Int], NDArray[Any]]] = {
         "Bi2Former": lambda pairs: model.predict(pairs, device=device, progress=progress),
         "CellTypeMatcher": lambda pairs: control.predict(*matrices, pairs),
-        "DepthMatcher": lambda pairs: depth_scores(*matrices, train[0], pairs),
+        "DepthMatcher": lambda pairs: depth_scores(*matrices, sets.cells, pairs),
     }
+    scored, thresholds = _scored(graph, sets, scorers)
+    metrics = score(scored, thresholds, sets.split)
+    return MatchingResult(metrics, scored, model, thresholds, int((~labelled(types)).sum()))
+
+
+def _split_by_cell(
+    parts: dict[str, tuple[Int, NDArray[np.str_]]],
+    negatives: Negatives,
+    test_negatives: tuple[Negatives, ...],
+    ratio: float,
+    *,
+    redraw: bool,
+    seed: int,
+) -> _Sets:
+    """Pair cells within each part."""
+    train = parts["train"]
+    held_out = make_pairs(*parts["validation"], mode=negatives, ratio=ratio, seed=(seed, 1))
+    tests: dict[str, Labelled] = {
+        kind: make_pairs(*parts["test"], mode=kind, ratio=ratio, seed=(seed, 2)) for kind in test_negatives
+    }
+
+    def draw(epoch: int) -> Labelled:
+        return make_pairs(*train, mode=negatives, ratio=ratio, seed=(seed, 3, epoch if redraw else 0))
+
+    seen = {"train": draw(0)[0], "validation": held_out[0], "test": np.concatenate([p for p, _ in tests.values()])}
+    for column in (0, 1):
+        check_split_by_cell({name: pairs[:, column] for name, pairs in seen.items()})
+    return _Sets(draw, held_out, tests, "test", *train)
+
+
+def _split_by_pair(rows: Int, types: NDArray[np.str_], negatives: Negatives, ratio: float, *, seed: int) -> _Sets:
+    """Pair all cells once and split the pairs, as published; the controls learn from the positives of training."""
+    pairs, labels = make_pairs(rows, types, mode=negatives, ratio=ratio, seed=seed)
+    codes = split_pairs(pairs, seed=seed)
+    train, validation, test = ((pairs[codes == code], labels[codes == code]) for code in range(3))
+    known = np.isin(rows[:, 0], train[0][train[1] == 1, 0])
+    return _Sets(lambda _: train, validation, {negatives: test}, LEAKING, rows[known], types[known])
+
+
+def _scored(
+    graph: HeteroGraph, sets: _Sets, scorers: Mapping[str, Callable[[Int], NDArray[Any]]]
+) -> tuple[DataFrame, dict[str, float]]:
+    """Score all test pairs, and choose the thresholds of the controls on validation pairs."""
+    import pandas as pd
+
+    held_out, truth = sets.validation
     thresholds = {
-        name: 0.5 if name == "Bi2Former" else best_threshold(held_out[1], scorer(held_out[0]))
+        name: 0.5 if name == "Bi2Former" else best_threshold(truth, scorer(held_out))
         for name, scorer in scorers.items()
     }
     tables = []
-    for kind, (pairs, labels) in tests.items():
+    for kind, (pairs, labels) in sets.tests.items():
         table: dict[str, Any] = {"negatives": kind, "rna_cell": graph.names["rna_cell"][pairs[:, 0]]}
         table |= {"atac_cell": graph.names["atac_cell"][pairs[:, 1]], "label": labels}
         tables.append(pd.DataFrame(table | {name: scorer(pairs) for name, scorer in scorers.items()}))
-    scored = pd.concat(tables, ignore_index=True)
-    return MatchingResult(score(scored, thresholds), scored, model, thresholds)
+    return pd.concat(tables, ignore_index=True), thresholds
 
 
 def paired_rows(graph: HeteroGraph) -> tuple[Int, NDArray[np.str_]]:
     """Return the cells of a bipartite graph that have both profiles: rows (n, 2) and types (n,), in RNA order.
+
+    The type of a cell without one is ``"unknown"``.
 
     Raises
     ------
@@ -169,7 +238,7 @@ def paired_rows(graph: HeteroGraph) -> tuple[Int, NDArray[np.str_]]:
     if "cell_type" not in graph.ndata("rna_cell"):
         raise DataError("the graph has no cell types. Fix: bipartite(..., cell_type='COLUMN') with a column of obs.")
     code = graph.ndata("rna_cell")["cell_type"].numpy()[first]
-    names = np.array([*graph.meta["categories"]["cell_type"], "unknown"])
+    names = np.array([*graph.meta["categories"]["cell_type"], UNKNOWN])
     return np.stack([first, other[first]], axis=1), names[code]
 
 
@@ -186,7 +255,7 @@ def counts(graph: HeteroGraph, etype: tuple[str, str, str]) -> sparse.csr_array:
 def fit_control(graph: HeteroGraph, rows: Int, types: ArrayLike, *, seed: int = 0) -> CellTypeMatcher:
     """Fit the classifier of cell types alone on some paired cells, rows (n, 2), of known type."""
     names = np.asarray(types)
-    known = names != "unknown"
+    known = labelled(names)
     rna, atac = counts(graph, EXPRESSES)[rows[known, 0]], counts(graph, OPENS)[rows[known, 1]]
     return CellTypeMatcher(seed=seed).fit(rna, names[known], atac, names[known])
 

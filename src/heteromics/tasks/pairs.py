@@ -13,6 +13,19 @@ from heteromics.errors import DataError, some
 Int = NDArray[np.int64]
 Negatives = Literal["easy", "hard", "random"]
 NEGATIVES: tuple[Negatives, ...] = ("easy", "hard", "random")
+UNKNOWN = "unknown"
+
+
+def labelled(types: ArrayLike) -> NDArray[np.bool_]:
+    """Return which cells have a type: not ``"unknown"`` among names, not negative among codes, shape (n,).
+
+    Examples
+    --------
+    >>> labelled(["B", "unknown"]).tolist(), labelled([-1, 0]).tolist()
+    ([True, False], [False, True])
+    """
+    given = np.asarray(types)
+    return given >= 0 if given.dtype.kind in "iuf" else given != UNKNOWN
 
 
 def make_pairs(
@@ -25,7 +38,8 @@ def make_pairs(
     cells
         Rows of the cells of one split, shape (n,); or rows of their RNA and their ATAC profiles, shape (n, 2).
     types
-        Cell type of each, shape (n,), names or codes.
+        Cell type of each, shape (n,), names or codes; ``"unknown"`` or -1 where there is none. Easy and hard pairs,
+        positives among them, are of cells with a type alone.
     mode
         Negatives: ``"easy"``, uniform over pairs of different types [the paper's numbers]; ``"hard"``, a cell and
         another of its type, types in proportion to their size [the code's other mode]; ``"random"``, any two cells.
@@ -42,7 +56,7 @@ def make_pairs(
     Raises
     ------
     DataError
-        When no negative of this kind exists, or lengths differ.
+        When no negative of this kind exists, no cell has a type and the mode needs it, or lengths differ.
 
     Examples
     --------
@@ -54,12 +68,20 @@ def make_pairs(
     """
     rows = np.asarray(cells, dtype=np.int64)
     rows = np.stack([rows, rows], axis=1) if rows.ndim == 1 else rows
-    names, code = np.unique(np.asarray(types), return_inverse=True)
-    if len(code) != len(rows) or mode not in NEGATIVES or ratio <= 0:
+    given = np.asarray(types)
+    if len(given) != len(rows) or mode not in NEGATIVES or ratio <= 0:
         raise DataError(
-            f"found {len(rows)} cells, {len(code)} types, mode={mode!r}, ratio={ratio}; expected a type per cell, "
+            f"found {len(rows)} cells, {len(given)} types, mode={mode!r}, ratio={ratio}; expected a type per cell, "
             f"a mode among {', '.join(NEGATIVES)} and a ratio above 0."
         )
+    if mode != "random":
+        known = labelled(given)
+        if not known.any():
+            raise DataError(
+                f"mode={mode!r}: none of {len(rows)} cells has a cell type. Fix: label cells, or mode='random'."
+            )
+        rows, given = rows[known], given[known]
+    names, code = np.unique(given, return_inverse=True)
     rng = np.random.default_rng(seed)
     order = np.argsort(code, kind="stable")
     first, second = _negatives(code[order], mode, max(round(ratio * len(rows)), 1), rng, list(map(str, names)))
