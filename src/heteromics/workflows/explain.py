@@ -29,8 +29,9 @@ class Explanation:
     Attributes
     ----------
     links
-        ``gene, peak, chrom, distance_bp, score, total, n_pairs, frequency``, by falling score; see
-        :meth:`heteromics.models.Bi2Former.links`. ``distance_bp`` runs from transcription start to peak midpoint.
+        ``gene, peak, chrom, distance_bp, score`` and the other columns of
+        :meth:`heteromics.models.Bi2Former.links`, by falling score. ``distance_bp`` runs from transcription start to
+        peak midpoint.
     notes
         Counts and paths.
     """

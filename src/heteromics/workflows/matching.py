@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from heteromics import _config
 from heteromics._files import write_json
 from heteromics.data.splits import split_cells
-from heteromics.errors import DataError, ModelError
+from heteromics.errors import DataError, MissingLayer, ModelError, some
 from heteromics.models._io import check_features
 from heteromics.workflows.prediction import PARTS, split_codes
 from heteromics.workflows.results import Scores
@@ -67,13 +67,22 @@ def train_matching(
 
 
 def read_multiome(path: Path | str, settings: MatchingData) -> tuple[AnnData, AnnData]:
-    """Read RNA and ATAC counts of one file; cells need not be the same."""
+    """Read RNA and ATAC counts of one file; cells need not be the same.
+
+    Raises
+    ------
+    MissingLayer
+        When the column with cell types is not there.
+    """
     from heteromics.data.readers import read
 
-    return (
-        read(path, modality="rna", layer=settings.rna_layer, expect="counts"),
-        read(path, modality="atac", layer=settings.atac_layer, expect="counts"),
-    )
+    rna = read(path, modality="rna", layer=settings.rna_layer, expect="counts")
+    if settings.cell_type not in rna.obs:
+        raise MissingLayer(
+            f"data.cell_type: found no column '{settings.cell_type}' in obs of rna. "
+            f"Columns: {some(rna.obs.columns, 12)}."
+        )
+    return rna, read(path, modality="atac", layer=settings.atac_layer, expect="counts")
 
 
 def _graph_and_split(
