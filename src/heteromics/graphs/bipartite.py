@@ -34,7 +34,7 @@ __all__ = ["bipartite", "windows"]
 Int = NDArray[np.int64]
 Cells = Sequence[str] | NDArray[Any]
 
-_TYPED = {"cell_type": Feature(torch.int64)}
+_CELL = {"training": Feature(torch.bool), "cell_type": Feature(torch.int64)}
 _SIDE = {
     "chrom": Feature(torch.int32),
     "position": Feature(torch.int64),
@@ -46,7 +46,7 @@ register(
         "bipartite",
         nodes={"rna_cell": {}, "atac_cell": {}, "gene": _SIDE, "peak": _SIDE},
         edges={EXPRESSES: {"weight": Feature(torch.float32)}, OPENS: {"weight": Feature(torch.float32)}},
-        optional_nodes={"rna_cell": _TYPED, "atac_cell": _TYPED},
+        optional_nodes={"rna_cell": _CELL, "atac_cell": _CELL},
         optional_edges={REACHES: {"distance": Feature(torch.int64)}},
     )
 )
@@ -98,7 +98,8 @@ def bipartite(
     Returns
     -------
     HeteroGraph
-        Kind ``"bipartite"``. Nodes ``rna_cell``, ``atac_cell`` (``cell_type`` codes, -1 unknown), ``gene``, ``peak``
+        Kind ``"bipartite"``. Nodes ``rna_cell``, ``atac_cell`` (``training``, whether the cell is among those that
+        attributes were made from; ``cell_type`` codes, -1 unknown), ``gene``, ``peak``
         (``chrom`` code, -1 unknown; ``position``, transcription start or midpoint in bp; ``attributes``; ``store_row``
         in the store's table, -1 unknown), genes and peaks ordered by chromosome and position. Edges ``expresses`` and
         ``opens`` with ``weight``, the value in ``X``; with a window ``reaches`` with ``distance`` in bp. A gene or peak
@@ -155,7 +156,12 @@ def bipartite(
             "gene": gene.names,
             "peak": peak.names,
         },
-        ndata={"gene": gene.data(gene_values), "peak": peak.data(peak_values), **types},
+        ndata={
+            "gene": gene.data(gene_values),
+            "peak": peak.data(peak_values),
+            "rna_cell": {"training": torch.from_numpy(gene.training), **types.get("rna_cell", {})},
+            "atac_cell": {"training": torch.from_numpy(peak.training), **types.get("atac_cell", {})},
+        },
         edata=edata,
         kind="bipartite",
         meta={
@@ -167,7 +173,7 @@ def bipartite(
             "chromosomes": store.frame("chromosome").sort_values("code")["chrom"].tolist(),
             "attribute_names": {"gene": gene_names, "peak": peak_names},
             "categories": {"cell_type": categories} if categories else {},
-            "training_cells": {"rna_cell": gene.training, "atac_cell": peak.training},
+            "training_cells": {"rna_cell": int(gene.training.sum()), "atac_cell": int(peak.training.sum())},
             "match": {"gene": gene.match, "peak": peak.match},
             "store": {key: store.info[key] for key in ("assembly", "chrom_style", "recipe_hash") if key in store.info},
         },
@@ -220,7 +226,7 @@ class _Side:
     row: Int
     counts: sparse.csr_matrix
     over_training: dict[str, NDArray[np.float64]]
-    training: int
+    training: NDArray[np.bool_]
     match: dict[str, Any]
 
     def edges(self) -> Compressed:
@@ -273,8 +279,8 @@ def _side(
         place[order],
         row[order],
         counts,
-        summaries(counts if chosen is None else counts[chosen]),
-        data.n_obs if chosen is None else int(chosen.sum()),
+        summaries(counts if chosen.all() else counts[chosen]),
+        chosen,
         match,
     )
 
@@ -297,9 +303,9 @@ def _counts(values: Any, order: Int, what: str, expect: str) -> sparse.csr_matri
     return moved
 
 
-def _training_rows(data: AnnData, training_cells: Cells | None, what: str) -> NDArray[np.bool_] | None:
+def _training_rows(data: AnnData, training_cells: Cells | None, what: str) -> NDArray[np.bool_]:
     if training_cells is None:
-        return None
+        return np.ones(data.n_obs, dtype=bool)
     asked = np.asarray(training_cells)
     if asked.dtype == bool:
         if asked.shape != (data.n_obs,):
@@ -307,7 +313,7 @@ def _training_rows(data: AnnData, training_cells: Cells | None, what: str) -> ND
                 f"training_cells: a mask of shape {asked.shape}, but {what} has {data.n_obs} cells. "
                 "Fix: pass names when the modalities have different cells."
             )
-        chosen = asked
+        chosen = asked.copy()
     else:
         chosen = np.isin(_names(data.obs_names), asked.astype(str))
     if not chosen.any():

@@ -16,7 +16,7 @@ from heteromics.errors import DataError, MissingLayer, ModelError, some
 from heteromics.models._io import check_features
 from heteromics.workflows.prediction import PARTS, split_codes
 from heteromics.workflows.results import Scores
-from heteromics.workflows.settings import MatchingData, MatchingSettings
+from heteromics.workflows.settings import MatchingData, MatchingSettings, SplitSettings
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -102,9 +102,7 @@ def _graph_and_split(
             raise ModelError(f"--graph {folder}: found a graph of kind {graph.kind}, expected bipartite.")
         _check_store(graph, db)
         rows, _ = paired_rows(graph)
-        share = settings.split
-        shares = (1 - share.validation_share - share.test_share, share.validation_share, share.test_share)
-        return graph, split_cells(graph.names["rna_cell"][rows[:, 0]], shares=shares, seed=seed)
+        return graph, _split_of_graph(graph, rows, settings.split, seed, folder)
     if db is None:
         raise ModelError(
             "matching needs chromosomes and positions. Fix: --db FILE (heteromics priors build), or --graph."
@@ -116,6 +114,43 @@ def _graph_and_split(
     codes = split_codes(paired, settings.split, seed)
     training = paired.obs_names[codes == PARTS["train"]].to_numpy(str)
     return build_bipartite(rna, atac, settings.data, db, training), codes
+
+
+SUMMARIES = {"mean", "variance", "share"}
+
+
+def _split_of_graph(
+    graph: HeteroGraph, rows: NDArray[np.int64], share: SplitSettings, seed: int, folder: Path
+) -> NDArray[np.int8]:
+    """Split paired cells so that no cell whose values are in the attributes is validated or tested on.
+
+    Raises
+    ------
+    ModelError
+        When attributes over cells were made from all of them.
+    """
+    training = np.logical_and(
+        *(
+            graph.ndata(side)["training"].numpy()[rows[:, column]]
+            for column, side in enumerate(("rna_cell", "atac_cell"))
+        )
+    )
+    names = graph.names["rna_cell"][rows[:, 0]]
+    if not training.all():
+        held_out = share.validation_share + share.test_share
+        codes = np.full(len(rows), PARTS["train"], dtype=np.int8)
+        shares = (0.0, share.validation_share / held_out, share.test_share / held_out)
+        codes[~training] = split_cells(names[~training], shares=shares, seed=seed)
+        return codes
+    summaries = sorted(SUMMARIES & {name for side in graph.meta["attribute_names"].values() for name in side})
+    if summaries:
+        raise ModelError(
+            f"--graph {folder}: its attributes {', '.join(summaries)} were made from all {len(rows):,} cells, so that "
+            "test cells would be known in training.\n"
+            "  Fix: heteromics graph build bipartite ... --set training.column=COLUMN, or train with --db instead."
+        )
+    shares = (1 - share.validation_share - share.test_share, share.validation_share, share.test_share)
+    return split_cells(names, shares=shares, seed=seed)
 
 
 def _check_store(graph: HeteroGraph, db: Path | None) -> None:
