@@ -273,6 +273,21 @@ def test_a_lock_file_that_nobody_holds_is_no_hindrance(recipe, db):
     assert beside(db) == ["priors.duckdb"]
 
 
+def test_a_lock_file_that_vanishes_while_it_is_taken_is_made_again(recipe, db, monkeypatch):
+    taken, flock = [], engine.fcntl.flock
+
+    def vanishing(lock, how):
+        flock(lock, how)
+        taken.append(lock)
+        if len(taken) == 1:
+            db.with_name(f"{db.name}.lock").unlink()  # by the writer before, at its end
+
+    monkeypatch.setattr(engine.fcntl, "flock", vanishing)
+    build_store(recipe, db, progress=False)
+    assert len(taken) == 2
+    assert beside(db) == ["priors.duckdb"]
+
+
 def test_readers_keep_their_store_while_it_is_replaced_and_the_next_see_the_new_one(recipe, built):
     with PriorStore.open(built) as old, PriorStore.open(built) as older:
         near = old.table("gene_peak").filter("distance = 0")

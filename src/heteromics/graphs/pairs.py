@@ -95,12 +95,11 @@ class PairBatch:
         edge = torch.arange(int(indptr[-1]), device=first.device)
         return indptr, edge + torch.repeat_interleave(first - indptr[:-1], size)
 
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> PairBatch:
+    def to(self, device: torch.device | str) -> PairBatch:
         """Return the batch on another device."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         moved: dict[str, Any] = {
-            name: part.to(device, non_blocking=non_blocking) if isinstance(part, Tensor) else part
-            for name, part in parts.items()
+            name: part.to(device) if isinstance(part, Tensor) else part for name, part in parts.items()
         }
         return PairBatch(**moved)
 

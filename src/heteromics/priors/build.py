@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,9 @@ def _only_writer(db: Path) -> Iterator[None]:
                 f"{db} is being written by process {pid}. Only one process may write a store.\n"
                 f"  Fix: wait until it ends, or stop it; the store that is there can be read meanwhile."
             ) from None
-        if path.exists() and os.fstat(lock).st_ino == path.stat().st_ino:
-            break
+        with suppress(FileNotFoundError):
+            if os.fstat(lock).st_ino == path.stat().st_ino:
+                break
         os.close(lock)  # the former writer removed its file between our open and our lock
     try:
         os.ftruncate(lock, 0)
