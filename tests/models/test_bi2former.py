@@ -410,6 +410,7 @@ def test_misuse_is_explained(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"sparse_ids": True, "ids": False}, "sparse_ids=True with ids=False"),
         ({"hidden": 10, "heads": 3}, "hidden=10 is not a multiple of heads=3"),
         ({"top_k": 0}, "top_k=0"),
         ({"weights": "published"}, "needs a threshold of at least 0.5"),
@@ -421,3 +422,9 @@ def test_misuse_is_explained(tmp_path):
 def test_impossible_settings(changes, message):
     with pytest.raises(ModelError, match=message):
         Bi2FormerConfig(**changes)
+
+
+@pytest.mark.parametrize("epochs", [0, -2])
+def test_epochs_below_one_are_refused(epochs):
+    with pytest.raises(ModelError, match=f"max_epochs: found {epochs}, expected 1 or more"):
+        trained(random_graph(), max_epochs=epochs)

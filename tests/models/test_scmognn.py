@@ -309,7 +309,7 @@ def test_named_validation_cells_are_used_and_must_be_labelled(data, graph):
     with pytest.raises(ModelError, match=r"validation: 1 of 2 cells have no target \(cell350\)"):
         model.fit(target[labelled], validation=["cell1", "cell350"], progress=False)
     with pytest.raises(ModelError, match="validation: 300 of 300 labelled cells, expected at least one and not all"):
-        model.fit(target[labelled], validation=1.0, progress=False)
+        model.fit(target[labelled], validation=list(target.obs_names[labelled]), progress=False)
 
 
 def test_unlabelled_targets_are_never_read(data, graph, model):
@@ -460,6 +460,15 @@ def test_misuse_is_refused(data, graph):
         ScMoGNN(graph).fit(broken, progress=False)
     with pytest.raises(DataError, match=r"found shape \(300, 0\)"):
         ScMoGNN(graph).fit(target[labelled, []], progress=False)
+    with pytest.raises(ModelError, match="max_epochs: found 0, expected 1 or more, or None for the config's 600"):
+        ScMoGNN(graph).fit(target[labelled], max_epochs=0, progress=False)
+
+
+@pytest.mark.parametrize("share", [-0.1, 0, 0.0, 1, 1.5])
+def test_a_share_of_validation_cells_that_cannot_be(data, graph, share):
+    _, target, labelled = data
+    with pytest.raises(ModelError, match=f"validation: found a share of {share}, expected one between 0 and 1"):
+        ScMoGNN(graph).fit(target[labelled], share, progress=False)
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,8 @@ class Bi2FormerConfig:
             problems.append("hidden=1 leaves the classifier no width")
         if not self.ids and not self.attributes:
             problems.append("ids and attributes are both off: nothing tells nodes apart but their values")
+        if self.sparse_ids and not self.ids:
+            problems.append("sparse_ids=True with ids=False: there are no IDs to be sparse")
         if self.threshold is not None and not 0 <= self.threshold < 1:
             problems.append(f"threshold={self.threshold}")
         if self.weights == "published" and (self.threshold is None or self.threshold < 0.5):

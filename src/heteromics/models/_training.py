@@ -57,6 +57,19 @@ def pick_device(device: str) -> str:
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
+def epochs_or(asked: int | None, default: int) -> int:
+    """Return the number of epochs asked for, or the default where none was.
+
+    Raises
+    ------
+    ModelError
+        For fewer than one.
+    """
+    if asked is not None and asked < 1:
+        raise ModelError(f"max_epochs: found {asked}, expected 1 or more, or None for the config's {default}.")
+    return default if asked is None else asked
+
+
 def fit_module(
     module: L.LightningModule,
     train: Collection[Any],
@@ -72,8 +85,6 @@ def fit_module(
     folder: Path | str | None = None,
     resume: bool = False,
     progress: bool = True,
-    precision: Literal["32-true", "bf16-mixed"] = "32-true",
-    gradient_clip: float | None = None,
     checkpoint_every: int = 10,
 ) -> list[dict[str, float]]:
     """Train ``module`` until the validation value stops improving and leave its best weights in it.
@@ -131,8 +142,6 @@ def fit_module(
             devices=1,
             max_epochs=max_epochs,
             min_epochs=min_epochs,
-            precision=precision,
-            gradient_clip_val=gradient_clip,
             callbacks=callbacks,
             logger=False,
             enable_checkpointing=checkpoint is not None,

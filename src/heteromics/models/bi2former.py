@@ -26,7 +26,7 @@ from heteromics.models._bi2former_network import Bi2FormerNetwork, FeatureTable
 from heteromics.models._bi2former_training import Labelled, MatchingPlan, PairLoader, calibrate, labelled_pairs
 from heteromics.models._io import SavedModel, check_features, load_model, save_model
 from heteromics.models._links import LinkSums, candidate_keys, in_order, joint_counts, present
-from heteromics.models._training import fit_module, pick_device, seeded
+from heteromics.models._training import epochs_or, fit_module, pick_device, seeded
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -122,10 +122,11 @@ class Bi2Former:
         Raises
         ------
         ModelError
-            When labels are not one 0 or 1 per pair, or only one of them occurs.
+            When labels are not one 0 or 1 per pair, only one of them occurs, or ``max_epochs`` is below 1.
         GraphError
             For pairs that are not in the graph.
         """
+        epochs = epochs_or(max_epochs, self.config.max_epochs)
         graph = self._graph_or_own(None)
         batcher = self._batcher(graph)
         draw = _drawing(pairs, labels)
@@ -145,7 +146,7 @@ class Bi2Former:
             plan,
             PairLoader(batcher, training_pairs, len(first[0]), size, lambda: (seed, plan.current_epoch)),
             PairLoader(batcher, lambda: held_out, len(held_out[0]), size),
-            max_epochs=max_epochs or self.config.max_epochs,
+            max_epochs=epochs,
             patience=self.config.patience,
             monitor=f"validation_{self.config.monitor}",
             mode="min" if self.config.monitor == "loss" else "max",

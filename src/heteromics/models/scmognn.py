@@ -13,20 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import lightning as L
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import sparse
 from torch import Tensor
 from torch.nn import functional
 
 from heteromics import _config
-from heteromics.errors import DataError, ModelError, some
+from heteromics.errors import ModelError
 from heteromics.graphs.cell_feature import EXPRESSED_BY, PATHWAY
 from heteromics.models._io import SavedModel, check_features, load_model, save_model
+from heteromics.models._scmognn_cells import labelled_cells, svd_projection, validation_mask
 from heteromics.models._scmognn_config import ScMoGNNConfig
 from heteromics.models._scmognn_network import CellFeatureNetwork, CellFeatureTensors, pathway_relation
-from heteromics.models._training import LAST_CHECKPOINT, fit_module, pick_device, seeded
+from heteromics.models._training import LAST_CHECKPOINT, epochs_or, fit_module, pick_device, seeded
 from heteromics.nn.relation import Relation
 
 if TYPE_CHECKING:
@@ -70,7 +68,9 @@ class ScMoGNN:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from anndata import AnnData
+    >>> from scipy import sparse
     >>> from heteromics.graphs import cell_feature
     >>> rna = AnnData(sparse.csr_matrix(np.random.default_rng(0).poisson(2.0, (40, 12)).astype(np.float32)))
     >>> protein = AnnData(rna.X[:30, :2].toarray() + 1)
@@ -143,19 +143,21 @@ class ScMoGNN:
         DataError
             For targets that are not finite or have no column.
         ModelError
-            For validation cells that are not labelled, or when they leave nothing to train on.
+            For validation cells that are not labelled, a share of them outside (0, 1), when they leave nothing to train
+            on, or ``max_epochs`` below 1.
         """
+        epochs = epochs_or(max_epochs, self.config.max_epochs)
         graph = self._graph_or_own(None)
-        names, values = _labelled(target)
+        names, values = labelled_cells(target)
         rows = torch.as_tensor(graph.index("cell", names))
-        held_out = _validation_mask(names, validation, seed)
+        held_out = validation_mask(names, validation, seed)
         inputs = self._tensors(graph)
         self.features = {**self.features, "target": tuple(map(str, target.var_names))}
         self.validation_cells = tuple(names[held_out])
         fitted = torch.as_tensor(~held_out)
         projection = None
         if self.config.cell_init == "svd":
-            projection = _projection(inputs.expression, rows[fitted], self.config.svd_components, seed)
+            projection = svd_projection(inputs.expression, rows[fitted], self.config.svd_components, seed)
         self._networks, self.history = [], []
         for member in range(self.config.members):
             place = folder if folder is None or self.config.members == 1 else Path(folder) / f"member_{member}"
@@ -167,8 +169,8 @@ class ScMoGNN:
                 _ScMoGNN(network, inputs, self.config),
                 [(rows[fitted], values[fitted])],
                 [(rows[~fitted], values[~fitted])],
-                max_epochs=max_epochs or self.config.max_epochs,
-                min_epochs=min(self.config.min_epochs, max_epochs or self.config.max_epochs),
+                max_epochs=epochs,
+                min_epochs=min(self.config.min_epochs, epochs),
                 patience=self.config.patience,
                 seed=seed + member,
                 device=device,
@@ -344,54 +346,3 @@ def _check_kind(graph: HeteroGraph) -> None:
             f"ScMoGNN: found a graph of kind {graph.kind!r}, expected 'cell_feature'. "
             "Fix: build it with heteromics.graphs.cell_feature."
         )
-
-
-def _labelled(target: AnnData) -> tuple[NDArray[np.str_], Tensor]:
-    matrix: Any = target.X
-    if hasattr(matrix, "toarray"):
-        matrix = matrix.toarray()  # bounded: labelled cells x targets, the shape of the prediction itself
-    values = torch.as_tensor(np.asarray(matrix, dtype=np.float32))
-    if values.ndim != 2 or not values.numel():
-        raise DataError(f"target: found shape {tuple(values.shape)}, expected at least one cell and one column.")
-    if broken := int((~torch.isfinite(values)).sum()):
-        raise DataError(f"target: {broken} of {values.numel()} values are NaN or infinite. Fix: drop those cells.")
-    return np.asarray(target.obs_names, dtype=str), values
-
-
-def _validation_mask(names: NDArray[np.str_], validation: float | Sequence[str], seed: int) -> NDArray[np.bool_]:
-    """Draw by name and not by position, so that the same cells are drawn whatever their order."""
-    if isinstance(validation, int | float):
-        count = max(round(validation * names.size), 1)
-        drawn = np.random.default_rng(seed).permutation(np.sort(names))[:count]
-    else:
-        drawn = np.asarray(list(validation), dtype=str)
-        if unknown := sorted(set(drawn) - set(names)):
-            raise ModelError(
-                f"validation: {len(unknown)} of {drawn.size} cells have no target ({some(unknown)}). "
-                "Fix: give the target for them too; they are never trained on."
-            )
-    mask = np.isin(names, drawn)
-    if mask.all() or not mask.any():
-        raise ModelError(
-            f"validation: {int(mask.sum())} of {names.size} labelled cells, expected at least one and not all."
-        )
-    return mask
-
-
-def _projection(expression: Relation, rows: Tensor, components: int, seed: int) -> Tensor:
-    """Features x components of the truncated SVD of training cells, scaled to unit spread of their scores."""
-    from scipy.sparse.linalg import svds
-
-    values = expression.weight if expression.weight is not None else torch.ones(expression.nnz)
-    arrays = (values.numpy(), expression.indices.numpy(), expression.indptr.numpy())
-    matrix = sparse.csr_array(arrays, shape=expression.shape)[rows.numpy()]
-    most = min(matrix.shape) - 1
-    if most < 1:
-        raise ModelError(
-            f"cell_init 'svd': found {matrix.shape[0]} training cells and {matrix.shape[1]} features, "
-            "expected two of each or more. Fix: cell_init='shared'."
-        )
-    start = np.random.default_rng(seed).normal(size=min(matrix.shape)).astype(np.float32)
-    scores, strength, axes = svds(matrix.astype(np.float32), k=min(components, most), v0=start)
-    spread = (scores * strength).std(axis=0).clip(min=1e-6)
-    return torch.as_tensor(np.ascontiguousarray((axes / spread[:, None]).T), dtype=torch.float32)
