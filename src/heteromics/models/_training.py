@@ -104,7 +104,7 @@ def fit_module(
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     folder
-        Where ``checkpoints/last.ckpt`` is kept, written every ``checkpoint_every`` epochs. None keeps none.
+        Where ``checkpoints/last.ckpt`` is kept, every ``checkpoint_every`` epochs and at the end; None: nowhere
     resume
         Go on from that checkpoint: same optimiser state, epoch and best weights.
 
@@ -151,6 +151,8 @@ def fit_module(
         )
         loaders = _Batches(train), _Batches(validation)
         trainer.fit(module, *loaders, ckpt_path=checkpoint if resume else None, weights_only=True)
+        if checkpoint is not None and trainer.current_epoch % checkpoint_every:
+            trainer.save_checkpoint(checkpoint)
     best.restore(module)
     return best.history
 
