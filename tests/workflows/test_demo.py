@@ -12,7 +12,7 @@ from heteromics.workflows.demo import PBMC, DemoConfig, demo
 from tests.workflows.small import BI2FORMER, CONFIG, SCMOGNN
 
 TINY = DemoConfig(CONFIG, SCMOGNN, BI2FORMER)
-METHODS = ["Bi2Former attention", "correlation", "correlation within types", "distance"]
+METHODS = ["Bi2Former", "Bi2Former, attention alone", "correlation", "correlation within types", "distance"]
 
 
 def nowhere(name, **_):

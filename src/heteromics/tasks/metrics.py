@@ -1,7 +1,7 @@
 """Scores of predictions, arrays in and numbers out.
 
 Regression: root mean squared and mean absolute error over all entries (the measure of the NeurIPS 2021 modality
-prediction task, Lance et al. 2022) and Pearson's r per feature. Classification: accuracy and the areas under the ROC curve and
+task, Lance et al. 2022) and Pearson's r per feature. Classification: accuracy and the areas under the ROC curve and
 under the precision-recall curve (average precision), and the recovery of a set of known links by a ranked table.
 """
 

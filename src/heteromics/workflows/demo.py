@@ -203,16 +203,18 @@ ABSOLUTE = ("correlation", "correlation within types")
 
 
 def score_candidates(made: Any, graph: Any, model: Any, store: Any) -> dict[str, pd.DataFrame]:
-    """Score every gene-peak pair of the store by attention, distance and correlation; ``candidates`` is among them."""
+    """Score every gene-peak pair of the store by Bi2Former, distance and correlation; ``candidates`` is among them."""
     from heteromics.interpret import candidate_links, correlation_links, distance_links
     from heteromics.tasks.matching import paired_rows
 
     candidates = candidate_links(graph, store)
     rows, types = paired_rows(graph)
     rna, atac = made.mdata["rna"], made.mdata["atac"]
+    links = model.links(rows, candidates=candidates)
     return {
         "candidates": candidates,
-        "Bi2Former attention": model.links(rows, candidates=candidates),
+        "Bi2Former": links,
+        "Bi2Former, attention alone": links.assign(score=links["attention"]),
         "correlation": correlation_links(rna, atac, candidates),
         "correlation within types": correlation_links(rna, atac, candidates, within=types),
         "distance": distance_links(candidates),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from heteromics.workflows.demo import Demo
 
-METHODS = ("Bi2Former attention", "correlation", "correlation within types", "distance")
+METHODS = ("Bi2Former", "Bi2Former, attention alone", "correlation", "correlation within types", "distance")
 SIGNED = ("correlation", "correlation within types")
 
 CAPTIONS = {
@@ -27,7 +27,7 @@ CAPTIONS = {
     "links_recall": "Every gene-peak pair within 150 kb is a candidate; those that were planted are to be found.",
     "links_auprc": "Area under the precision-recall curve of the same rankings.",
     "matching_training": "Cross-entropy of matching pairs; negatives are drawn anew in every epoch.",
-    "locus": "Strongest links of one gene by attention; bars are peaks, as high as they are open. Orange was planted.",
+    "locus": "Strongest links of one gene by Bi2Former. Wider arcs are stronger; orange was planted.",
 }
 
 TEXTS = {
@@ -43,9 +43,10 @@ TEXTS = {
         "needs no regulation, and on hard pairs it can only guess.",
     ),
     "links": (
-        "Attention of Bi2Former per gene and peak, averaged over the cells where the gene is expressed and the peak is "
-        "open, against the planted links. Distractor peaks near the same genes are as open in every cell type, but "
-        "fluctuate independently of the gene. Correlation is ranked by size.",
+        "The effect of each gene-peak link on the log odds that two profiles match (attention times its gradient), "
+        "averaged over the cells where the gene is expressed and the peak is open, and the attention alone, against "
+        "the planted links. Distractor peaks near the same genes are as open in every cell type, but fluctuate "
+        "independently of the gene. Correlation is ranked by size.",
     ),
     "synthetic": (
         "These data are synthetic: simulated with planted regulation, so that links can be scored against a truth.",
@@ -106,11 +107,9 @@ def _locus(made: Any, candidates: pd.DataFrame) -> Figure:
     peaks, _ = parse_peak_names(links["peak"].tolist())
     atac = made.mdata["atac"]
     share = np.asarray((atac.X > 0).mean(axis=0)).ravel()[atac.var_names.get_indexer(links["peak"])]
-    links = links.assign(
-        chrom_start=peaks.start, chrom_end=peaks.end, openness=share, score=links["Bi2Former attention"]
-    )
+    links = links.assign(chrom_start=peaks.start, chrom_end=peaks.end, openness=share, score=links["Bi2Former"])
     row = made.genes.loc[made.genes["gene"] == name].iloc[0].rename({"gene": "symbol"})
-    return plot.locus(row, links, title=f"{name} (synthetic): links by attention")
+    return plot.locus(row, links, title=f"{name} (synthetic): links by Bi2Former")
 
 
 def write_demo_report(out: Path, result: Demo, made: Any, candidates: pd.DataFrame) -> Path:

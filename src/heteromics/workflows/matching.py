@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from heteromics import _config
@@ -131,7 +132,9 @@ def _split_of_graph(
     """
     training = np.logical_and(
         *(
-            graph.ndata(side)["training"].numpy()[rows[:, column]]
+            graph.ndata(side)
+            .get("training", torch.ones(graph.num_nodes(side), dtype=torch.bool))
+            .numpy()[rows[:, column]]
             for column, side in enumerate(("rna_cell", "atac_cell"))
         )
     )
