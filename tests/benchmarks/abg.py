@@ -130,9 +130,9 @@ def same(ours: Answer, peer: Answer) -> bool:
 BENCHMARK = Benchmark(
     name="abg",
     module=__name__,
-    what="bipartite attention with gradients, 64 pairs of 1,900 genes and 7,500 peaks, 20 chromosomes, width 128",
+    what="bipartite attention with gradients, 16 pairs of 1,900 genes and 7,500 peaks, 20 chromosomes, width 128",
     sizes={
-        "full": {"pairs": 64, "genes": 1_900, "peaks": 7_500, "chromosomes": 20, "width": 128, "batch": 8},
+        "full": {"pairs": 16, "genes": 1_900, "peaks": 7_500, "chromosomes": 20, "width": 128, "batch": 8},
         "short": {"pairs": 5, "genes": 60, "peaks": 200, "chromosomes": 4, "width": 16, "batch": 3},
     },
     prepare=random_pairs,
