@@ -11,7 +11,6 @@ from heteromics.graphs._dgl import Compressed
 from heteromics.graphs.pairs import EXPRESSES, OPENS
 from heteromics.models import Bi2Former, Bi2FormerConfig
 from heteromics.models._bi2former_network import Bi2FormerNetwork, FeatureTable
-from heteromics.models._links import LinkSums, joint_counts
 from heteromics.tasks import auroc, make_pairs
 
 SMALL = Bi2FormerConfig(id_width=8, hidden=8, key_width=8, max_epochs=2)
@@ -248,103 +247,6 @@ def test_the_same_seed_gives_the_same_model_and_a_resumed_one_goes_on(tmp_path):
     resumed = trained(graph, config, seed=3, folder=tmp_path, resume=True)
     assert [entry["epoch"] for entry in resumed.history] == [0, 1, 2, 3]
     np.testing.assert_allclose(resumed.predict(every_pair()), straight.predict(every_pair()), rtol=1e-5)
-
-
-def test_links_are_the_attention_summed_over_pairs():
-    graph = random_graph()
-    model = trained(graph, dataclasses.replace(SMALL, heads=2, hidden=8))
-    pairs = np.random.default_rng(1).integers(0, 20, (30, 2))
-    groups = np.array(["a", "b", "b"] * 10)
-    total, kept = np.zeros((2, 2, 18, 50))
-    batcher = PairBatcher(graph)
-    with torch.no_grad():
-        for pair, group in zip(pairs, groups, strict=True):
-            batch = batcher.batch(pair[None])
-            for sent in (head.messages for head in model._network.explained(batch)[1]):
-                place = batch.gene[sent.gene_row].long(), batch.peak[sent.peak_row].long()
-                np.add.at(total["ab".index(group)], tuple(map(np.asarray, place)), sent.weight.numpy() / 2)
-                np.add.at(kept["ab".index(group)], tuple(map(np.asarray, place)), 0.5)
-    there = np.zeros((2, 18, 50))
-    for pair, group in zip(pairs, groups, strict=True):
-        gene, peak = dense_rows(graph, EXPRESSES, pair[0])[0], dense_rows(graph, OPENS, pair[1])[0]
-        there["ab".index(group)][np.ix_(gene, peak)] += 1
-    links = model.links(pairs, groups)
-    assert len(links) == (kept > 0).sum()
-    place = links["group"].map("ab".index), graph.index("gene", links["gene"]), graph.index("peak", links["peak"])
-    np.testing.assert_allclose(links["total"], total[place], rtol=1e-5)
-    np.testing.assert_array_equal(links["n_pairs"], there[place])
-    np.testing.assert_allclose(links["attention"], total[place] / there[place], rtol=1e-5)
-    np.testing.assert_allclose(links["frequency"], kept[place] / there[place])
-    assert links.groupby("group")["score"].apply(lambda scores: scores.is_monotonic_decreasing).all()
-
-
-@pytest.mark.parametrize("weights", ["sigmoid", "softmax", "published"])
-def test_effects_are_the_slope_of_the_log_odds(weights):
-    graph = random_graph()
-    config = dataclasses.replace(SMALL, weights=weights, threshold=0.5 if weights == "published" else None, heads=2)
-    network = network_of(graph, config).double()
-    batch = PairBatcher(graph).batch([[4, 9]])
-    batch = dataclasses.replace(batch, gene_value=batch.gene_value.double(), peak_value=batch.peak_value.double())
-    sent, effects = network.effects(batch)
-    layer = network.layers[0]
-    whole = layer._attend
-
-    def weakened(head, step):
-        """The log odds when every link of one head sends (1 - step) of what it sent."""
-        calls = iter(range(2))
-
-        def attend(*parts):
-            messages = whole(*parts)
-            share = 1 - step if next(calls) == head else 1
-            return dataclasses.replace(messages, gene=messages.gene * share, peak=messages.peak * share)
-
-        layer._attend = attend
-        with torch.no_grad():
-            logits = network(batch)
-        del layer._attend
-        return float(logits[0, 1] - logits[0, 0])
-
-    for head, effect in enumerate(effects):
-        assert effect.shape == sent[head].messages.weight.shape
-        slope = (weakened(head, -1e-5) - weakened(head, 1e-5)) / 2e-5
-        np.testing.assert_allclose(float(effect.sum()), slope, rtol=1e-4, atol=1e-8)
-
-
-def test_links_of_candidates_come_in_their_order_with_zeros():
-    graph = random_graph()
-    model = trained(graph)
-    whole = model.links(np.arange(20))
-    candidates = whole.sample(15, random_state=0)[["gene", "peak"]].reset_index(drop=True)
-    candidates.loc[len(candidates)] = ["gene000", "peak049"]  # on no chromosome: never attended to
-    found = model.links(np.arange(20), candidates=candidates)
-    assert found[["gene", "peak"]].equals(candidates)
-    expected = candidates.merge(whole, how="left").fillna(0)
-    np.testing.assert_allclose(found["total"], expected["total"])
-    assert found["total"].iloc[-1] == 0
-    with pytest.raises(GraphError, match="1 of 1 names are not among the 18 nodes of type 'gene'"):
-        model.links(np.arange(20), candidates=candidates[:1].assign(gene="nobody"))
-
-
-def test_sums_are_merged_when_the_buffer_is_full(monkeypatch):
-    monkeypatch.setattr("heteromics.models._links._BUFFERED", 10)
-    rng, sums = np.random.default_rng(0), LinkSums()
-    expected = np.zeros(30)
-    for _ in range(12):
-        key, weight = rng.integers(0, 30, 7), rng.random(7)
-        sums.add(key, np.stack([weight, np.full(7, 0.5)], axis=1))
-        np.add.at(expected, key, weight)
-    key, totals = sums.totals()
-    np.testing.assert_allclose(totals[:, 0], expected[key])
-    assert totals[:, 1].sum() == 42
-    assert LinkSums().totals()[0].size == 0
-
-
-def test_joint_counts_agree_with_the_dense_product():
-    rng = np.random.default_rng(0)
-    left, right = rng.poisson(0.5, (40, 9)), rng.poisson(0.5, (40, 11))
-    i, j = rng.integers(0, 9, 50), rng.integers(0, 11, 50)
-    found = joint_counts(sparse.csc_matrix(left), sparse.csc_matrix(right), i, j, chunk=7)
-    np.testing.assert_array_equal(found, (left.T @ right)[i, j])
 
 
 def test_sparse_gradients_touch_the_genes_seen_alone():
