@@ -35,7 +35,7 @@ PBMC_SETS = (
     "model.max_epochs=300",
     "model.patience=50",
 )
-SYNTHETIC_SETS = ("data.mask=window",)
+SYNTHETIC_SETS = ("data.mask=window", "model.top_k=null")
 MARK = "demo.json"
 DONE = "metrics.json"
 WRITTEN = ("pbmc", "synthetic", "bi2former", "figures", "priors.duckdb", "links.parquet", "report.html", MARK, DONE)
