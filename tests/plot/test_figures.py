@@ -21,7 +21,7 @@ def test_metric_bars_show_every_value_and_chance():
 def test_training_curve_marks_the_best_epoch():
     history = [{"epoch": e, "training_loss": 3 - e, "validation_loss": v} for e, v in enumerate([2.0, 1.0, 1.5])]
     (axes,) = plot.training_curve(history).axes
-    assert texts(axes) == ["training loss", "validation loss", "best: epoch 1"]
+    assert texts(axes) == ["training loss", "validation loss", "lowest validation loss: epoch 1"]
 
 
 def test_scatter_says_when_it_samples():

@@ -51,7 +51,7 @@ def metric_bars(values: Mapping[str, float], metric: str, *, chance: float | Non
 
 
 def training_curve(history: Sequence[Mapping[str, float]], *, title: str = "") -> Figure:
-    """Draw every logged loss by epoch, the best validation epoch marked.
+    """Draw every logged loss by epoch, the epoch of lowest validation loss marked.
 
     Parameters
     ----------
@@ -78,7 +78,11 @@ def training_curve(history: Sequence[Mapping[str, float]], *, title: str = "") -
     if "validation_loss" in names:
         best = min(history, key=lambda entry: entry.get("validation_loss", np.inf))
         axes.plot(
-            best["epoch"], best["validation_loss"], "o", color=COLOURS[5], label=f"best: epoch {best['epoch']:.0f}"
+            best["epoch"],
+            best["validation_loss"],
+            "o",
+            color=COLOURS[5],
+            label=f"lowest validation loss: epoch {best['epoch']:.0f}",
         )
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss")
