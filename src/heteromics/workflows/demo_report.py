@@ -47,6 +47,7 @@ TEXTS = {
         "averaged over the cells where the gene is expressed and the peak is open, and the attention alone, against "
         "the planted links. Distractor peaks near the same genes are as open in every cell type, but fluctuate "
         "independently of the gene. Correlation is ranked by size.",
+        "The settings of Bi2Former were chosen with seed 0 and its truth in view: judge it by another seed.",
     ),
     "synthetic": (
         "These data are synthetic: simulated with planted regulation, so that links can be scored against a truth.",
