@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from heteromics.priors.links import GenePeakConfig, Intervals, gene_peak_links, links_table
-from heteromics.priors.tables import SCHEMAS
+from heteromics.priors.schemas import SCHEMAS
 from tests.benchmarks.harness import Answer, Benchmark, Side, package, program
 
 WITHIN_BP = 150_000

@@ -4,7 +4,8 @@ import gzip
 
 import duckdb
 
-from heteromics.priors.tables import SCHEMAS, BuildContext, Source
+from heteromics.priors.schemas import SCHEMAS
+from heteromics.priors.tables import BuildContext, Source
 
 GENES = (
     ("ENSG01", "TP53", "chr1", 1_000, 5_000, "+", 1_000),

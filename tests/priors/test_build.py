@@ -13,7 +13,9 @@ import heteromics
 from heteromics.errors import PriorError, RecipeError, StoreError
 from heteromics.priors import PriorStore, build_store, load_recipe
 from heteromics.priors import build as engine
-from heteromics.priors.tables import OUTCOMES, SCHEMAS, Built
+from heteromics.priors.outcomes import OUTCOMES
+from heteromics.priors.schemas import SCHEMAS
+from heteromics.priors.tables import Built
 
 
 def digest(path):

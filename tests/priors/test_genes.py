@@ -11,8 +11,9 @@ from scipy import sparse
 
 from heteromics.errors import BeyondChromosome, ChromNamesDisagree, PriorError, UnreadableFile
 from heteromics.priors import PriorStore
-from heteromics.priors.genes import match_names, strip_version, transcription_start
+from heteromics.priors.genes import transcription_start
 from heteromics.priors.gtf import exon_union_length, read_gtf
+from heteromics.priors.identifiers import match_names, strip_version
 
 GENE = "chr1\tsrc\tgene\t{start}\t{end}\t.\t{strand}\t.\t{attributes}\n"
 

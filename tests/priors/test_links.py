@@ -17,7 +17,8 @@ from heteromics.priors.links import (
     gene_peak_links,
     pairs_in_reach,
 )
-from heteromics.priors.tables import SCHEMAS, BuildContext
+from heteromics.priors.schemas import SCHEMAS
+from heteromics.priors.tables import BuildContext
 
 
 def brute_force(start, end, anchor_start, anchor_end, reach_bp):

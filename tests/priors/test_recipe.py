@@ -5,10 +5,10 @@ import yaml
 
 from heteromics.errors import RecipeError
 from heteromics.priors import load_recipe, make_plan
-from heteromics.priors.plan import _Estimator
+from heteromics.priors.known_sources import KNOWN_SOURCES
 from heteromics.priors.registry import BUILDERS
+from heteromics.priors.schemas import SCHEMAS
 from heteromics.priors.sources import Sources
-from heteromics.priors.tables import KNOWN_SOURCES, SCHEMAS
 
 
 @pytest.mark.parametrize("name", ["demo", "human_grch38", "mouse_grcm38"])
@@ -94,7 +94,10 @@ def test_all_missing_sources_are_named_at_once():
         Sources(recipe.sources).check(recipe.used)
     message = str(error.value)
     assert message.startswith("8 of 8 sources cannot be had:")
-    assert "source gtf (gene annotation, GTF, plain or gzip) is not given yet: --set source.folder=DIR" in message
+    assert (
+        "source gtf (gene annotation, GTF, GFF3 or refGene table, plain or gzip) is not given yet: --set source.folder=DIR"
+        in message
+    )
     assert "source sizes (chromosome sizes, two columns)" in message
 
 
@@ -103,7 +106,7 @@ def test_a_file_that_is_not_there_is_named(recipe):
     with pytest.raises(RecipeError) as error:
         sources.check(["gtf", "gmt", "genes"])
     assert "2 of 3 sources cannot be had" in str(error.value)
-    assert "source gmt (gene sets, GMT) is not given. Fix: --set source.gmt=FILE" in str(error.value)
+    assert "source gmt (gene sets, GMT or MSigDB JSON) is not given. Fix: --set source.gmt=FILE" in str(error.value)
     assert "source genes: no file /no/where.txt. Fix: --set source.genes=FILE" in str(error.value)
 
 
@@ -148,7 +151,3 @@ def test_a_plan_of_a_shipped_recipe_asks_no_network(tmp_path):
     assert where["peaks"] == "missing"
     assert where["gtf"] in {"to fetch", "cache"}
     assert {table.table for table in plan.tables} >= {"gene", "gene_peak", "protein_protein", "gene_gene"}
-
-
-def test_every_builder_has_an_estimate():
-    assert all(callable(getattr(_Estimator, builder.name)) for builder in BUILDERS)

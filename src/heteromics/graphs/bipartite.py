@@ -348,7 +348,7 @@ def _codes(chrom: Any, store: PriorStore) -> Int:
 
 def _place_genes(rna: AnnData, store: PriorStore) -> tuple[Int, list[str], Int, Int]:
     """Row of each gene in the store and how it was found; chromosome codes and positions of the store's genes."""
-    from heteromics.priors.genes import match_names
+    from heteromics.priors.identifiers import match_names
 
     table = store.frame("gene")
     asked = rna.var.get("gene_id", rna.var_names)

@@ -13,7 +13,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,8 +29,9 @@ from heteromics.priors.assembly import chromosome_table, read_sizes, to_style
 from heteromics.priors.query import quoted
 from heteromics.priors.recipe import Recipe, load_recipe
 from heteromics.priors.registry import Builder
+from heteromics.priors.schemas import SCHEMAS, TableSchema
 from heteromics.priors.sources import SIZES, Sources
-from heteromics.priors.tables import FORMAT_VERSION, SCHEMAS, BuildContext, Built, Match, TableConfig, TableSchema
+from heteromics.priors.tables import FORMAT_VERSION, BuildContext, Built, Match, TableConfig
 
 
 def build_store(
@@ -197,6 +198,7 @@ class _Writer:
         self._provenance: list[tuple[Any, ...]] = []
         self.reported: dict[str, list[Match]] = {}
         self._summary: list[tuple[Any, ...]] = []
+        self._labels: list[tuple[Any, ...]] = []
 
     def run(self, builder: Builder, config: TableConfig, context: BuildContext) -> None:
         """Run one builder and insert its tables."""
@@ -223,6 +225,9 @@ class _Writer:
         for name, counts in built.counts.items():
             self._summary += [(name, count.source, count.outcome, count.n) for count in counts if count.n]
 
+        for (name, column), labels in built.labels.items():
+            self._labels += [(name, column, position, label) for position, label in enumerate(labels)]
+
     def _insert(self, schema: TableSchema, table: pa.Table) -> None:
         """Insert rows in the order given; columns that may be NULL can be left out."""
         names = [column.name for column in schema.columns]
@@ -236,7 +241,7 @@ class _Writer:
                 f"{some(excess, 6) or 'none'} are unknown; expected {', '.join(names)}."
             )
         if schema.name not in self._made:
-            create_table(self._connection, schema)
+            create_table(self._connection, schema, array_lengths(table))
         listed = ", ".join(f'"{name}"' for name in table.column_names)
         self._connection.register("incoming", table)
         self._connection.execute(f'INSERT INTO "{schema.name}" ({listed}) SELECT {listed} FROM incoming')
@@ -266,6 +271,8 @@ class _Writer:
         ]
         self._insert_rows("match_report", dict.fromkeys(matches))
         self._insert_rows("match_summary", self._summary)
+        if self._labels:
+            self._insert_rows("array_label", self._labels)
         info = {
             "format_version": str(FORMAT_VERSION),
             "heteromics_version": heteromics.__version__,
@@ -281,7 +288,7 @@ class _Writer:
     def _insert_rows(self, name: str, rows: Iterable[tuple[Any, ...]]) -> None:
         schema = SCHEMAS[name]
         columns = list(zip(*rows, strict=True)) or [()] * len(schema.columns)
-        types = {"VARCHAR": pa.string(), "BIGINT": pa.int64(), "DOUBLE": pa.float64()}
+        types = {"VARCHAR": pa.string(), "BIGINT": pa.int64(), "DOUBLE": pa.float64(), "INTEGER": pa.int32()}
         self._insert(
             schema,
             pa.table(
@@ -293,9 +300,16 @@ class _Writer:
         )
 
 
-def create_table(connection: duckdb.DuckDBPyConnection, schema: TableSchema) -> None:
-    """Create one table of the schema, its comments with it."""
-    connection.execute(schema.create_sql())
+def array_lengths(table: pa.Table) -> dict[str, int]:
+    """Return the lengths of the array columns whose arrays are all of one length."""
+    return {field.name: field.type.list_size for field in table.schema if pa.types.is_fixed_size_list(field.type)}
+
+
+def create_table(
+    connection: duckdb.DuckDBPyConnection, schema: TableSchema, lengths: Mapping[str, int] | None = None
+) -> None:
+    """Create one table of the schema, its comments with it; ``lengths`` are those of its array columns."""
+    connection.execute(schema.create_sql(lengths))
     connection.execute(f'COMMENT ON TABLE "{schema.name}" IS {quoted(schema.comment)}')
     for column in schema.columns:
         connection.execute(f'COMMENT ON COLUMN "{schema.name}"."{column.name}" IS {quoted(column.comment)}')

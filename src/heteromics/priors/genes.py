@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,14 +16,14 @@ from heteromics.errors import PriorError, UnreadableFile, some
 from heteromics.priors._files import feature_names, text_lines
 from heteromics.priors.assembly import Style, check_ends, check_names, to_style
 from heteromics.priors.gtf import Annotation, exon_union_length, read_gtf
+from heteromics.priors.identifiers import join_names, strip_version
 from heteromics.priors.tables import Built, Count, Match, Source
 
 if TYPE_CHECKING:
+    from heteromics.priors.planning import Estimated, PlanContext
     from heteromics.priors.tables import BuildContext
 
 Ints = NDArray[np.int64]
-
-_VERSION = re.compile(r"((?:ENS[A-Z]*|MGP_\w+?_)[GTPER]\d+)\.\d+(?:_PAR_Y)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +42,6 @@ class GeneConfig:
         return ("gtf",)
 
 
-def strip_version(name: str) -> str:
-    """Leave out the version, and GENCODE's ``_PAR_Y``, of an Ensembl-style id; other names stay as they are.
-
-    Examples
-    --------
-    >>> strip_version("ENSG00000223972.5"), strip_version("ENSG00000182378.15_PAR_Y"), strip_version("AC004.1")
-    ('ENSG00000223972', 'ENSG00000182378', 'AC004.1')
-    """
-    stable = _VERSION.fullmatch(name)
-    return stable[1] if stable else name
-
-
 def transcription_start(start: Ints, end: Ints, strand: NDArray[np.str_]) -> Ints:
     """Return the first transcribed base, 0-based: ``start`` on ``+`` or ``.``, ``end - 1`` on ``-``; shapes (G,).
 
@@ -65,91 +52,6 @@ def transcription_start(start: Ints, end: Ints, strand: NDArray[np.str_]) -> Int
     [10, 19]
     """
     return np.where(strand == "-", end - 1, start)
-
-
-class NamesJoined(NamedTuple):
-    """What names mean, each field of length n: the gene's row or -1, how it was found, and with what, or why not."""
-
-    row: Ints
-    outcome: list[str]
-    detail: list[str]
-
-
-def match_names(names: Sequence[str], gene_id: Sequence[str], symbol: Sequence[str]) -> tuple[Ints, list[str]]:
-    """Find the gene each name means: by id, by id without version, by symbol, by symbol in any case; in this order.
-
-    Parameters
-    ----------
-    names
-        Names the data use, ids or symbols, length n.
-    gene_id, symbol
-        Ids (unique) and symbols of the genes, length G.
-
-    Returns
-    -------
-    row : numpy.ndarray
-        Row of the gene, -1 where none is meant for certain, shape (n,), int64.
-    outcome : list of str
-        ``matched`` (id or symbol as written), ``version_stripped``, ``case_folded``, ``ambiguous`` (the rule that
-        first finds a gene finds several; none is taken) or ``absent``.
-
-    Examples
-    --------
-    >>> rows, outcome = match_names(["ENSG01.7", "gapdh", "X"], ["ENSG01", "ENSG02"], ["TP53", "GAPDH"])
-    >>> rows.tolist(), outcome
-    ([0, 1, -1], ['version_stripped', 'case_folded', 'absent'])
-    """
-    row, outcome, _ = join_names(names, gene_id, symbol)
-    return row, outcome
-
-
-def join_names(
-    names: Sequence[str], gene_id: Sequence[str], symbol: Sequence[str], left_out: Sequence[Match] = ()
-) -> NamesJoined:
-    """Find the gene each name means, as :func:`match_names`, and say for the match report what it joined, or why not.
-
-    Parameters
-    ----------
-    names, gene_id, symbol
-        As in :func:`match_names`.
-    left_out
-        What table ``gene`` reported; names of genes it left out are told why.
-
-    Examples
-    --------
-    >>> join_names(["gapdh", "Y_RNA", "X"], ["ENSG01", "ENSG02", "ENSG03"], ["GAPDH", "Y_RNA", "Y_RNA"]).detail
-    ['joined ENSG01 (GAPDH)', 'fits ENSG02, ENSG03', 'not in the annotation']
-    """
-    rules = (
-        ("matched", str, gene_id),
-        ("version_stripped", strip_version, gene_id),
-        ("matched", str, symbol),
-        ("case_folded", str.casefold, symbol),
-    )
-    indexed = []
-    for rule, form, targets in rules:
-        by_name: dict[str, list[int]] = {}
-        for row, target in enumerate(targets):
-            by_name.setdefault(form(target), []).append(row)
-        indexed.append((rule, form, by_name))
-    reasons = _reasons(left_out)
-    found, outcomes, details = np.full(len(names), -1, dtype=np.int64), [], []
-    for position, name in enumerate(names):
-        hits = ((rule, by_name.get(form(name))) for rule, form, by_name in indexed)
-        outcome, rows = next(((rule, rows) for rule, rows in hits if rows), ("absent", []))
-        if len(rows) == 1:
-            found[position] = rows[0]
-        outcomes.append("ambiguous" if len(rows) > 1 else outcome)
-        absent = reasons.get(strip_version(name), reasons.get(name.casefold(), "not in the annotation"))
-        details.append(joined_with(rows, gene_id, symbol) or absent)
-    return NamesJoined(found, outcomes, details)
-
-
-def joined_with(rows: Sequence[int], gene_id: Sequence[str], symbol: Sequence[str]) -> str:
-    """Say which gene a name joined, or the genes an ambiguous one fits; empty where there is none."""
-    if len(rows) == 1:
-        return f"joined {gene_id[rows[0]]} ({symbol[rows[0]]})"
-    return f"fits {some((gene_id[row] for row in rows), 5)}" if rows else ""
 
 
 def build_genes(context: BuildContext, config: GeneConfig) -> Built:
@@ -281,17 +183,6 @@ def _match_data(source: Source, genes: pd.DataFrame, left_out: Sequence[Match]) 
     return matches, _counts(source.label, outcomes.count("matched"), matches)
 
 
-def _reasons(left_out: Sequence[Match]) -> Mapping[str, str]:
-    """Return, by id and by symbol, why a gene of the annotation is not in the table."""
-    reasons: dict[str, str] = {}
-    for match in left_out:
-        if match.outcome in {"wrong_assembly", "filtered"}:
-            symbol, _, why = match.detail.partition(": ")
-            for name in (strip_version(match.name), symbol.casefold()):
-                reasons.setdefault(name, f"{match.outcome}: {match.name}, {why}")
-    return reasons
-
-
 def read_gene_names(source: Source) -> list[str]:
     """Read the names data use for genes: rna var names of ``.h5ad``/``.h5mu``, else the first column of a text."""
     if source.path.suffix in {".h5ad", ".h5mu"}:
@@ -330,3 +221,14 @@ def _attribute_table(annotation: Annotation, genes: pd.DataFrame) -> pa.Table:
             "biotype_code": pd.factorize(genes["biotype"], sort=True)[0].astype(np.int32),
         }
     )
+
+
+def estimate_gene(plan: PlanContext, _config: GeneConfig) -> Estimated:
+    """Estimate the number of genes of the annotation."""
+
+    def count(lines: list[str]) -> int:
+        written = sum("\tgene\t" in line for line in lines)
+        return written or len({line.partition("gene_id")[2].split(";")[0] for line in lines if "gene_id" in line})
+
+    n = plan.count("gtf", count)
+    return {"gene": n, "gene_attribute": n}

@@ -23,10 +23,11 @@ from heteromics.priors._string_files import (
     read_info,
     read_links,
 )
-from heteromics.priors.genes import match_names
+from heteromics.priors.identifiers import match_names
 from heteromics.priors.tables import Built, Count, Match, Source
 
 if TYPE_CHECKING:
+    from heteromics.priors.planning import Estimated, PlanContext
     from heteromics.priors.tables import BuildContext
 
 
@@ -266,3 +267,16 @@ def _counts(
             Count(source.label, outcome, n) for outcome, n in sorted(Counter(hit.outcome for hit in found).items())
         ],
     }
+
+
+def estimate_interactions(plan: PlanContext, config: InteractionConfig) -> Estimated:
+    """Estimate the number of proteins and links."""
+
+    def kept(lines: list[str]) -> float:
+        scores = (line.rsplit(maxsplit=1)[-1] for line in lines[1:] if line.strip())
+        return sum(int(score) >= config.min_score for score in scores if score.isdecimal()) / 2
+
+    links = plan.count("string_links", kept)
+    proteins = plan.count("string_info", len)
+    made = {"protein": proteins, "protein_protein": links, "gene_protein": proteins}
+    return {**made, "gene_gene": links} if config.gene_gene else made

@@ -18,12 +18,18 @@ from heteromics.errors import ChromNamesDisagree, PriorError, some
 from heteromics.priors.tables import Built, Count
 
 if TYPE_CHECKING:
+    from heteromics.priors.planning import Estimated, PlanContext
     from heteromics.priors.tables import BuildContext
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Decay = Literal["power", "exponential", "linear"]
+
+
+CLUSTERING = 1.5
+"""Gene-peak links within reach over those of genes and peaks scattered evenly: 0.8 for all GENCODE genes of mouse with
+26,000 peaks, 2.0 for the genes of human chromosome 1 with 108,000."""
 
 
 class Intervals(NamedTuple):
@@ -345,3 +351,12 @@ def _check_shared(genes: pa.Table, peaks: pa.Table) -> None:
             f"genes and peaks share no chromosome, so nothing can be linked.\n  genes: {some(left)}\n"
             f"  peaks: {some(right)}\n  Fix: give genes and peaks of the same chromosomes."
         )
+
+
+def estimate_gene_peak(plan: PlanContext, config: GenePeakConfig) -> Estimated:
+    """Estimate the number of links."""
+    genes, peaks = plan.rows["gene"], plan.rows["peak"]
+    if genes is None or peaks is None or plan.genome is None:
+        return {"gene_peak": None}
+    share = min(1.0, CLUSTERING * 2 * config.within_bp / plan.genome)
+    return {"gene_peak": round(genes * peaks * share)}

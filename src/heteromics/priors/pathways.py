@@ -17,10 +17,11 @@ from scipy import sparse
 from heteromics.errors import PriorError, UnreadableFile, some
 from heteromics.priors._files import text_lines
 from heteromics.priors._string_files import ENTREZ_SOURCES, GENE_ID_SOURCES, read_aliases
-from heteromics.priors.genes import NamesJoined, join_names, joined_with, match_names
+from heteromics.priors.identifiers import NamesJoined, join_names, joined_with, match_names
 from heteromics.priors.tables import Built, Count, Match, Source
 
 if TYPE_CHECKING:
+    from heteromics.priors.planning import Estimated, PlanContext
     from heteromics.priors.tables import BuildContext
 
 Ints = npt.NDArray[np.int64]
@@ -296,3 +297,19 @@ def _nothing_joined(source: Source, config: PathwayConfig, names: list[str], gen
         f"{source.label}: none of its {len(names):,} gene names is in table gene ({genes.num_rows:,} genes).\n"
         f"  gene sets: {some(names)}\n  genes: {some(genes['symbol'].to_pylist())}\n  Fix: {fix}."
     )
+
+
+def estimate_pathways(plan: PlanContext, config: PathwayConfig) -> Estimated:
+    """Estimate the number of gene sets, members and pairs."""
+
+    def members(lines: list[str]) -> list[int]:
+        return [line.count("\t") - 1 for line in lines if line.count("\t") > 1]
+
+    def pairs(lines: list[str]) -> float:
+        return sum(size * (size - 1) / 2 for size in members(lines) if size <= config.max_set_size)
+
+    made = {
+        "pathway": plan.count("gmt", lambda lines: len(members(lines))),
+        "gene_pathway": plan.count("gmt", lambda lines: sum(members(lines))),
+    }
+    return {**made, "gene_gene": plan.count("gmt", pairs)} if config.gene_gene else made

@@ -18,6 +18,7 @@ from heteromics.priors.assembly import Style, check_ends, check_names, to_style
 from heteromics.priors.tables import Built, Count, Match
 
 if TYPE_CHECKING:
+    from heteromics.priors.planning import Estimated, PlanContext
     from heteromics.priors.tables import BuildContext
 
 Ints = NDArray[np.int64]
@@ -205,3 +206,11 @@ def _converted(chrom: Sequence[str], style: Style, context: BuildContext) -> lis
     names = sorted(set(chrom))
     renamed = dict(zip(names, to_style(names, style, known=context.chromosomes), strict=True))
     return [renamed[name] for name in chrom]
+
+
+def estimate_peak(plan: PlanContext, _config: PeakConfig) -> Estimated:
+    """Estimate the number of peaks."""
+    path = plan.path("peaks")
+    if path is not None and path.suffix in {".h5ad", ".h5mu"}:
+        return {"peak": len(feature_names(path, "atac"))}
+    return {"peak": plan.count("peaks", lambda lines: sum(not line.startswith("#") for line in lines))}

@@ -6,37 +6,22 @@ seconds follow from rows and file sizes by rates measured on the recipes that sh
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from heteromics._config import as_dict
-from heteromics.errors import UnreadableFile
-from heteromics.priors._files import feature_names, is_gzip, truncated
-from heteromics.priors.assembly import read_sizes
-from heteromics.priors.genes import GeneConfig
-from heteromics.priors.interactions import InteractionConfig
-from heteromics.priors.links import GenePeakConfig
-from heteromics.priors.pathways import PathwayConfig
-from heteromics.priors.peaks import PeakConfig
+from heteromics.priors.planning import PlanContext
 from heteromics.priors.recipe import load_recipe
-from heteromics.priors.sequence import SequenceConfig
-from heteromics.priors.sources import SIZES, AtHand, Sources
-from heteromics.priors.tables import KNOWN_SOURCES, SCHEMAS
+from heteromics.priors.schemas import SCHEMAS
+from heteromics.priors.sources import SIZES, AtHand, Sources, what_is
 
-SAMPLE_BYTES = 4 << 20
-CLUSTERING = 1.5
-"""Gene-peak links within reach over those of genes and peaks scattered evenly: 0.8 for all GENCODE genes of mouse with
-26,000 peaks, 2.0 for the genes of human chromosome 1 with 108,000."""
 BYTES_PER_ROW = {"gene": 34, "protein": 60, "protein_protein": 40, "gene_peak": 22, "peak": 28}
 OTHER_BYTES_PER_ROW = 18
 SECONDS_PER_TABLE = 0.1
 SECONDS_PER_ROW = 5e-6
 SECONDS_PER_BYTE = {"gtf": 2.5e-7, "string_links": 2e-7, "string_aliases": 2e-7, "fasta": 1.5e-8}
-
-Estimated = dict[str, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +74,7 @@ class Plan:
         return [
             {
                 "source": source.name,
-                "what": KNOWN_SOURCES.get(source.name, "chromosome sizes"),
+                "what": what_is(source.name),
                 "where": source.where,
                 "file": str(source.path or source.label),
                 "bytes": source.bytes,
@@ -114,12 +99,11 @@ def make_plan(recipe: str | Path, *, sets: Sequence[str] = (), mirror: str | Pat
     checked = load_recipe(recipe, sets)
     sources = Sources(checked.sources, mirror=mirror, progress=False)
     at_hand = {name: sources.at_hand(name) for name in checked.used}
-    estimator = _Estimator(sources, at_hand)
-    rows = estimator.rows
-    rows.update(estimator.chromosome())
+    context = PlanContext(sources, at_hand)
+    rows = context.rows
     read: dict[str, list[str]] = {"chromosome": [SIZES]}
     for builder, config in checked.steps:
-        for table, n in getattr(estimator, builder.name)(config).items():
+        for table, n in builder.estimate(context, config).items():
             before = rows.get(table, 0)
             rows[table] = None if n is None or before is None else n + before
             read.setdefault(table, []).extend(config.source_names() or [f"table {name}" for name in builder.needs])
@@ -136,108 +120,3 @@ def _table(name: str, read: Sequence[str], rows: int | None, at_hand: Mapping[st
     )
     size = rows * BYTES_PER_ROW.get(name, OTHER_BYTES_PER_ROW)
     return TablePlan(name, tuple(read), rows, size, round(seconds, 2))
-
-
-class _Estimator:
-    """Rows each builder would make, from the beginnings of the sources at hand; one method per builder of the registry.
-
-    ``rows`` holds what is known of earlier tables.
-    """
-
-    def __init__(self, sources: Sources, at_hand: Mapping[str, AtHand]) -> None:
-        self._sources, self._at_hand = sources, at_hand
-        self._genome: int | None = None
-        self.rows: dict[str, int | None] = {}
-
-    def _path(self, name: str) -> Path | None:
-        source = self._at_hand.get(name)
-        if source is None or source.where in {"missing", "to fetch"}:
-            return None
-        return source.path or self._sources(name).path
-
-    def _count(self, name: str, count: Callable[[list[str]], float]) -> int | None:
-        """Return ``count`` of the first lines of a text source, scaled to the whole; None where it is not at hand."""
-        path = self._path(name)
-        if path is None:
-            return None
-        lines, factor = sample_lines(path)
-        return round(count(lines) * factor)
-
-    def chromosome(self) -> Estimated:
-        path = self._path(SIZES)
-        if path is None:
-            return {"chromosome": None}
-        sizes = read_sizes(path)
-        self._genome = sum(sizes.values())
-        return {"chromosome": len(sizes)}
-
-    def gene(self, config: GeneConfig) -> Estimated:
-        def count(lines: list[str]) -> int:
-            written = sum("\tgene\t" in line for line in lines)
-            return written or len({line.partition("gene_id")[2].split(";")[0] for line in lines if "gene_id" in line})
-
-        n = self._count("gtf", count)
-        return {"gene": n, "gene_attribute": n}
-
-    def peak(self, config: PeakConfig) -> Estimated:
-        path = self._path("peaks")
-        if path is not None and path.suffix in {".h5ad", ".h5mu"}:
-            return {"peak": len(feature_names(path, "atac"))}
-        return {"peak": self._count("peaks", lambda lines: sum(not line.startswith("#") for line in lines))}
-
-    def gene_peak(self, config: GenePeakConfig) -> Estimated:
-        genes, peaks = self.rows["gene"], self.rows["peak"]
-        if genes is None or peaks is None or self._genome is None:
-            return {"gene_peak": None}
-        share = min(1.0, CLUSTERING * 2 * config.within_bp / self._genome)
-        return {"gene_peak": round(genes * peaks * share)}
-
-    def pathways(self, config: PathwayConfig) -> Estimated:
-        def members(lines: list[str]) -> list[int]:
-            return [line.count("\t") - 1 for line in lines if line.count("\t") > 1]
-
-        def pairs(lines: list[str]) -> float:
-            return sum(size * (size - 1) / 2 for size in members(lines) if size <= config.max_set_size)
-
-        made = {
-            "pathway": self._count("gmt", lambda lines: len(members(lines))),
-            "gene_pathway": self._count("gmt", lambda lines: sum(members(lines))),
-        }
-        return {**made, "gene_gene": self._count("gmt", pairs)} if config.gene_gene else made
-
-    def interactions(self, config: InteractionConfig) -> Estimated:
-        def kept(lines: list[str]) -> float:
-            scores = (line.rsplit(maxsplit=1)[-1] for line in lines[1:] if line.strip())
-            return sum(int(score) >= config.min_score for score in scores if score.isdecimal()) / 2
-
-        links = self._count("string_links", kept)
-        proteins = self._count("string_info", len)
-        made = {"protein": proteins, "protein_protein": links, "gene_protein": proteins}
-        return {**made, "gene_gene": links} if config.gene_gene else made
-
-    def sequence(self, config: SequenceConfig) -> Estimated:
-        made = {"peak_attribute": self.rows["peak"]}
-        return {**made, "promoter_attribute": self.rows["gene"]} if config.promoters else made
-
-
-def sample_lines(path: Path) -> tuple[list[str], float]:
-    """Return the complete lines among the first megabytes of a text, gzip or not, and the factor to the whole.
-
-    Raises
-    ------
-    UnreadableFile
-        For a file that is empty or a gzip that is damaged.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as raw:
-        stream = gzip.GzipFile(fileobj=raw) if is_gzip(path) else raw
-        try:
-            head = stream.read(SAMPLE_BYTES)
-            whole = not stream.read(1)
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise truncated(path, str(error)) from error
-        used = raw.tell()
-    if not head:
-        raise UnreadableFile(f"{path} is empty.")
-    lines = head.decode("utf-8", errors="replace").splitlines()
-    return (lines, 1.0) if whole else (lines[:-1], max(1.0, size / used))

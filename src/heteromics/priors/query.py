@@ -10,7 +10,8 @@ import pandas as pd
 
 from heteromics._config import unknown_key
 from heteromics.errors import StoreError, some
-from heteromics.priors.tables import OUTCOMES, SCHEMAS, Column, TableSchema
+from heteromics.priors.outcomes import OUTCOMES
+from heteromics.priors.schemas import SCHEMAS, Column, TableSchema
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -21,7 +22,7 @@ Node = tuple[str, str]
 """Node type and identifier."""
 
 DIRECTIONS = ("both", "out", "in")
-WIDTHS = {"BIGINT": 8, "DOUBLE": 8, "INTEGER": 4, "TINYINT": 1, "BOOLEAN": 1}
+WIDTHS = {"BIGINT": 8, "DOUBLE": 8, "INTEGER": 4, "FLOAT": 4, "TINYINT": 1, "UTINYINT": 1, "BOOLEAN": 1}
 """Bytes of one value of the types that columns of :data:`SCHEMAS` have, text aside."""
 
 
@@ -243,6 +244,8 @@ def _length(column: Column) -> str:
     """Return the SQL for the bytes of a column's values as they are, not compressed."""
     if column.type == "VARCHAR":
         return f'coalesce(sum(strlen("{column.name}")), 0)'
+    if column.type.endswith("[]"):
+        return f'{WIDTHS[column.type[:-2]]} * coalesce(sum(len("{column.name}"::{column.type})), 0)'
     return f'{WIDTHS[column.type]} * count("{column.name}")'
 
 

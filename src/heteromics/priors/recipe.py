@@ -34,6 +34,7 @@ from heteromics._config import as_dict, build, override, read_yaml, unknown_key
 from heteromics._resources import recipe_path
 from heteromics.errors import RecipeError
 from heteromics.priors.assembly import Style
+from heteromics.priors.known_sources import belongs
 from heteromics.priors.registry import BUILDERS, SECTIONS, Builder
 from heteromics.priors.sources import SIZES, Location, normalise_sets, parse_locations
 from heteromics.priors.tables import TableConfig
@@ -89,7 +90,13 @@ class Recipe:
     @property
     def used(self) -> tuple[str, ...]:
         """Names of the sources the build will read: those needed, and optional ones that are given."""
-        optional = [name for builder, _ in self.steps for name in builder.may_read if name in self.sources]
+        optional = [
+            name
+            for builder, _ in self.steps
+            for pattern in builder.may_read
+            for name in sorted(self.sources)
+            if name == pattern or belongs(name, pattern)
+        ]
         return tuple(dict.fromkeys([*self.needed, *optional]))
 
     def as_dict(self) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from heteromics.priors.genes import GeneConfig, build_genes
-from heteromics.priors.interactions import InteractionConfig, build_interactions
-from heteromics.priors.links import GenePeakConfig, build_gene_peak
-from heteromics.priors.pathways import PathwayConfig, build_pathways
-from heteromics.priors.peaks import PeakConfig, build_peaks
-from heteromics.priors.sequence import SequenceConfig, build_peak_sequence
+from heteromics.priors.genes import GeneConfig, build_genes, estimate_gene
+from heteromics.priors.interactions import InteractionConfig, build_interactions, estimate_interactions
+from heteromics.priors.links import GenePeakConfig, build_gene_peak, estimate_gene_peak
+from heteromics.priors.pathways import PathwayConfig, build_pathways, estimate_pathways
+from heteromics.priors.peaks import PeakConfig, build_peaks, estimate_peak
+from heteromics.priors.planning import Estimated, PlanContext
+from heteromics.priors.sequence import SequenceConfig, build_peak_sequence, estimate_sequence
 from heteromics.priors.tables import BuildContext, Built
 
 SECTIONS = ("nodes", "edges", "attributes")
@@ -29,10 +30,13 @@ class Builder:
         Frozen dataclass of its recipe keys.
     run
         ``(context, config) -> Built``.
+    estimate
+        ``(plan, config) -> rows by table``, from the beginnings of its sources.
     needs, makes
         Tables that must be there before, and tables it can make.
     may_read
-        Sources it reads when they are given; those it must have, its configuration names.
+        Sources it reads when they are given, also families (``regions_*``); those it must have, its configuration
+        names.
     by_default
         It runs with its defaults, also where a recipe does not name it, once the tables it needs are there.
     """
@@ -41,6 +45,7 @@ class Builder:
     name: str
     config: type
     run: Callable[[BuildContext, Any], Built]
+    estimate: Callable[[PlanContext, Any], Estimated]
     needs: tuple[str, ...]
     makes: tuple[str, ...]
     may_read: tuple[str, ...] = ()
@@ -53,17 +58,43 @@ class Builder:
 
 
 BUILDERS: tuple[Builder, ...] = (
-    Builder("nodes", "gene", GeneConfig, build_genes, (), ("gene", "gene_attribute"), may_read=("genes",)),
-    Builder("nodes", "peak", PeakConfig, build_peaks, (), ("peak",)),
-    Builder("edges", "gene_peak", GenePeakConfig, build_gene_peak, ("gene", "peak"), ("gene_peak",)),
-    Builder("edges", "pathways", PathwayConfig, build_pathways, ("gene",), ("pathway", "gene_pathway", "gene_gene")),
+    Builder(
+        "nodes",
+        "gene",
+        GeneConfig,
+        build_genes,
+        estimate_gene,
+        needs=(),
+        makes=("gene", "gene_attribute"),
+        may_read=("genes",),
+    ),
+    Builder("nodes", "peak", PeakConfig, build_peaks, estimate_peak, needs=(), makes=("peak",)),
+    Builder(
+        "edges",
+        "gene_peak",
+        GenePeakConfig,
+        build_gene_peak,
+        estimate_gene_peak,
+        needs=("gene", "peak"),
+        makes=("gene_peak",),
+    ),
+    Builder(
+        "edges",
+        "pathways",
+        PathwayConfig,
+        build_pathways,
+        estimate_pathways,
+        needs=("gene",),
+        makes=("pathway", "gene_pathway", "gene_gene"),
+    ),
     Builder(
         "edges",
         "interactions",
         InteractionConfig,
         build_interactions,
-        ("gene",),
-        ("protein", "protein_protein", "gene_protein", "gene_gene"),
+        estimate_interactions,
+        needs=("gene",),
+        makes=("protein", "protein_protein", "gene_protein", "gene_gene"),
         may_read=("string_info", "string_aliases"),
     ),
     Builder(
@@ -71,8 +102,9 @@ BUILDERS: tuple[Builder, ...] = (
         "sequence",
         SequenceConfig,
         build_peak_sequence,
-        ("peak",),
-        ("peak_attribute", "promoter_attribute"),
+        estimate_sequence,
+        needs=("peak",),
+        makes=("peak_attribute", "promoter_attribute"),
         by_default=True,
     ),
 )

@@ -23,6 +23,7 @@ from heteromics.priors.assembly import Style, check_names, to_style
 from heteromics.priors.tables import Built, Count, Match, Source
 
 if TYPE_CHECKING:
+    from heteromics.priors.planning import Estimated, PlanContext
     from heteromics.priors.tables import BuildContext
 
 Ints = npt.NDArray[np.int64]
@@ -296,3 +297,9 @@ def _table(regions: pa.Table, described: Composition | None) -> pa.Table:
         values = pa.nulls(regions.num_rows, pa.float64()) if described is None else described[place]
         columns[name] = pa.array(values, pa.float64(), from_pandas=True)
     return pa.table(columns)
+
+
+def estimate_sequence(plan: PlanContext, config: SequenceConfig) -> Estimated:
+    """Estimate the number of peaks and promoters."""
+    made = {"peak_attribute": plan.rows["peak"]}
+    return {**made, "promoter_attribute": plan.rows["gene"]} if config.promoters else made

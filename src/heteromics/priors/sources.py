@@ -12,11 +12,17 @@ from typing import Literal
 from heteromics._config import unknown_key
 from heteromics._files import sha256_of
 from heteromics.errors import RecipeError, UnreadableFile
-from heteromics.priors.tables import KNOWN_SOURCES, Source
+from heteromics.priors.known_sources import KNOWN_SOURCES, describe
+from heteromics.priors.tables import Source
 
 FOLDER = "folder"
 SIZES = "sizes"
-_WHAT = {**KNOWN_SOURCES, SIZES: "chromosome sizes, two columns", FOLDER: "folder that file names are looked up in"}
+_OWN = {SIZES: "chromosome sizes, two columns", FOLDER: "folder that file names are looked up in"}
+
+
+def what_is(name: str) -> str:
+    """Say what file a source is; empty for one nobody knows."""
+    return _OWN.get(name) or describe(name) or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class Location:
     def problem(self) -> str:
         """Say in one line why the file cannot be had, or nothing; the manifest is not asked."""
         if self.kind == "required":
-            return f"source {self.name} ({_WHAT[self.name]}) is not given yet: {self.text}"
+            return f"source {self.name} ({what_is(self.name)}) is not given yet: {self.text}"
         if self.kind == "path" and not Path(self.text).is_file():
             return f"source {self.name}: no file {self.text}. Fix: --set source.{self.name}=FILE"
         return ""
@@ -71,8 +77,8 @@ def parse_locations(given: Mapping[str, str | None], beside: Path, where: str) -
         For a source nobody knows; the nearest is offered.
     """
     for name in given:
-        if name not in _WHAT:
-            raise unknown_key(name, _WHAT, f"{where}.sources")
+        if not what_is(name):
+            raise unknown_key(name, {**KNOWN_SOURCES, **_OWN}, f"{where}.sources")
     folder = given.get(FOLDER)
     return {
         name: _location(name, text, folder, beside)
@@ -142,7 +148,7 @@ class Sources:
     def require(self, name: str) -> Location:
         """Return where a source is; a :class:`RecipeError` says how to give it where it is not given."""
         if name not in self.locations:
-            raise RecipeError(f"source {name} ({_WHAT[name]}) is not given. Fix: --set source.{name}=FILE")
+            raise RecipeError(f"source {name} ({what_is(name)}) is not given. Fix: --set source.{name}=FILE")
         location = self.locations[name]
         problem = location.problem()
         if problem:

@@ -11,7 +11,8 @@ import duckdb
 
 from heteromics.errors import StoreError, did_you_mean
 from heteromics.priors import query
-from heteromics.priors.tables import FORMAT_VERSION, SCHEMAS
+from heteromics.priors.schemas import SCHEMAS
+from heteromics.priors.tables import FORMAT_VERSION
 
 if TYPE_CHECKING:
     import networkx as nx
