@@ -5,7 +5,7 @@ import yaml
 
 from heteromics.errors import RecipeError
 from heteromics.priors import load_recipe, make_plan
-from heteromics.priors.known_sources import KNOWN_SOURCES
+from heteromics.priors.known_sources import KNOWN_SOURCES, describe
 from heteromics.priors.registry import BUILDERS
 from heteromics.priors.schemas import SCHEMAS
 from heteromics.priors.sources import Sources
