@@ -94,10 +94,7 @@ def test_all_missing_sources_are_named_at_once():
         Sources(recipe.sources).check(recipe.used)
     message = str(error.value)
     assert message.startswith("8 of 8 sources cannot be had:")
-    assert (
-        "source gtf (gene annotation, GTF, GFF3 or refGene table, plain or gzip) is not given yet: --set source.folder=DIR"
-        in message
-    )
+    assert f"source gtf ({describe('gtf')}) is not given yet: --set source.folder=DIR" in message
     assert "source sizes (chromosome sizes, two columns)" in message
 
 
