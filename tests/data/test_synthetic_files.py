@@ -46,8 +46,8 @@ def gtf(folder):
 def test_names_of_the_files(folder):
     assert sorted(path.name for path in folder.iterdir()) == [
         "SYNTHETIC.txt", "chrom.sizes", "distractors.parquet", "genes.gtf.gz", "genome.fa", "genome.fa.fai",
-        "motifs.meme", "multiome.h5mu", "pathways.gmt", "peaks.bed", "string.aliases.txt.gz", "string.info.txt.gz",
-        "string.links.txt.gz", "truth.parquet",
+        "motifs.meme", "multiome.h5mu", "pathways.gmt", "peaks.bed", "regulons.csv", "string.aliases.txt.gz",
+        "string.info.txt.gz", "string.links.txt.gz", "truth.parquet",
     ]  # fmt: skip
 
 
@@ -247,3 +247,17 @@ def test_lines_of_fasta_when_the_length_is_no_multiple_of_sixty(folder):
         1_000_000 % 60,
         700_000 % 60,
     }
+
+
+def test_regulons_know_a_part_of_the_truth_and_as_much_that_is_wrong(made, folder):
+    listed = pd.read_csv(folder / "regulons.csv")
+    assert list(listed) == ["tf", "confidence", "target", "mor"]
+    assert not listed.duplicated(["tf", "target"]).any()
+    truth = made.truth.sort_values("strength", ascending=False).drop_duplicates(["tf", "gene"])
+    joined = listed.merge(truth, left_on=["tf", "target"], right_on=["tf", "gene"], how="left")
+    assert joined["gene"].notna().equals(listed["confidence"] == "A")
+    known = joined[joined["gene"].notna()]
+    assert (known["mor"] == known["sign"]).all()
+    assert 0.4 < len(known) / len(truth) < 0.9
+    assert 0 < (listed["confidence"] == "D").sum() <= len(known)
+    assert set(listed["tf"]) <= set(made.motifs)

@@ -31,6 +31,35 @@ def gene_sets(regulation: Regulation, tf_names: list[str], n_genes: int, rng: np
     return planted | chance
 
 
+def regulons(regulation: Regulation, n_tfs: int, n_genes: int, rng: np.random.Generator) -> pd.DataFrame:
+    """List targets of TFs as a database would know them: two in three of the true ones, and as many wrong ones.
+
+    Returns
+    -------
+    DataFrame
+        ``tf`` and ``gene`` (numbers), ``confidence`` (``A`` for the true ones, ``D`` for the others, as DoRothEA
+        grades), ``sign`` (that of the strongest link of the pair; random where wrong). Each pair once.
+    """
+    links = pd.DataFrame({"tf": regulation.tf, "gene": regulation.gene, "sign": regulation.sign})
+    by_strength = np.argsort(-regulation.strength, kind="stable")
+    true = links.iloc[by_strength].drop_duplicates(["tf", "gene"]).sort_values(["tf", "gene"])
+    known = true[rng.random(len(true)) < 2 / 3]
+    wrong = pd.DataFrame(
+        {
+            "tf": rng.integers(0, n_tfs, len(known)),
+            "gene": rng.integers(0, n_genes, len(known)),
+            "sign": rng.choice([-1, 1], len(known)),
+        }
+    )
+    listed = pd.concat([known.assign(confidence="A"), wrong.assign(confidence="D")])
+    listed = listed[(listed["confidence"] == "A") | ~listed.set_index(["tf", "gene"]).index.isin(_pairs(true))]
+    return listed.drop_duplicates(["tf", "gene"]).sort_values(["tf", "gene"], ignore_index=True)
+
+
+def _pairs(listed: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(listed[["tf", "gene"]])
+
+
 def protein_links(regulation: Regulation, n_tfs: int, proteins: Int, rng: np.random.Generator) -> pd.DataFrame:
     """Link proteins in the columns of STRING, scores 0 to 1,000.
 

@@ -14,7 +14,7 @@ from mudata import set_options
 from heteromics import __version__
 from heteromics._config import as_dict
 from heteromics._files import whole_folder
-from heteromics.data.synthetic.networks import gene_sets, protein_links
+from heteromics.data.synthetic.networks import gene_sets, protein_links, regulons
 from heteromics.errors import DataError, some
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def write(made: SyntheticMultiome, folder: Path | str, rng: np.random.Generator)
     ``peaks.bed``               peaks, 0-based half-open, with their names
     ``motifs.meme``             matrices of the TFs, named by gene
     ``pathways.gmt``            gene names: the activated genes of each TF, and random sets of equal sizes
+    ``regulons.csv``            TF targets in the columns of DoRothEA: most true ones (A), and wrong ones (D)
     ``string.*.txt.gz``         links, info and aliases in the columns of STRING v12, made-up taxon 9999
     ``truth.parquet``           the planted links
     ``distractors.parquet``     the distractors and the peaks they are matched with
@@ -186,3 +187,11 @@ def _write_networks(made: SyntheticMultiome, folder: Path, rng: np.random.Genera
         for alias, source in ((gene_id, "Ensembl_gene"), (name, "Ensembl_EntrezGene"), (name, "UniProt_GN_Name"))
     ]
     _write_lines(folder / "string.aliases.txt.gz", ["#string_protein_id\talias\tsource", *aliases])
+    _write_lines(folder / "regulons.csv", _regulon_lines(made, rng))
+
+
+def _regulon_lines(made: SyntheticMultiome, rng: np.random.Generator) -> Iterator[str]:
+    symbol, tf_names = made.genes["gene"].to_numpy(), list(made.motifs)
+    yield "tf,confidence,target,mor"
+    for row in regulons(made.regulation, made.config.n_tfs, symbol.size, rng).itertuples(index=False):
+        yield f"{tf_names[row.tf]},{row.confidence},{symbol[row.gene]},{row.sign}"
