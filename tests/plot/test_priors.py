@@ -18,7 +18,7 @@ SUMMARY = pd.DataFrame(
 
 def bars(axes):
     """Width of each bar by outcome, and by row from the top."""
-    return {bar.get_label(): [patch.get_width() for patch in bar] for bar in axes.containers}
+    return {bar.get_label(): [round(patch.get_width(), 9) for patch in bar] for bar in axes.containers}
 
 
 def test_match_bars_show_shares_that_add_up_to_one():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,30 +46,32 @@ def match_bars(summary: pd.DataFrame) -> Figure:
     counts = counts.fillna(0.0)[_in_order(counts.columns)]
     share = counts.div(counts.sum(axis=1), axis=0)
     figure, (axes,) = new_figure(8.8, 0.8 + 0.3 * len(share))
-    place, left = np.arange(len(share))[::-1], np.zeros(len(share))
+    place, left = np.arange(len(share)), np.zeros(len(share))
     colours = _outcome_colours(share.columns)
     for outcome in share.columns:
         width = share[outcome].to_numpy(float)
         axes.barh(place, width, left=left, height=0.7, color=colours[outcome], label=outcome.replace("_", " "))
         left += width
-    for row, total in zip(place, counts.sum(axis=1), strict=True):
+    for row, total in enumerate(counts.sum(axis=1)):
         axes.text(1.01, row, f"{total:,.0f}", va="center", fontsize=8)
     axes.set(xlim=(0, 1), yticks=place, xlabel="share of names")
+    axes.invert_yaxis()
     axes.set_yticklabels([f"{table}  ·  {source.split('/')[-1]}" for table, source in share.index], fontsize=8)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.1, 1.0))
     tidy(axes)
     return figure
 
 
-def _in_order(outcomes: Sequence[str]) -> list[str]:
+def _in_order(outcomes: Iterable[str]) -> list[str]:
     joined = [name for name in _JOINED if name in set(outcomes)]
     return [*joined, *sorted(set(outcomes) - set(joined))]
 
 
-def _outcome_colours(outcomes: Sequence[str]) -> dict[str, str]:
+def _outcome_colours(outcomes: Iterable[str]) -> dict[str, str]:
     cool, warm = [COLOURS[0], COLOURS[2], COLOURS[4]], [COLOURS[5], COLOURS[1], COLOURS[6], COLOURS[3], GREY]
-    joined = [name for name in outcomes if name in _JOINED]
-    others = [name for name in outcomes if name not in _JOINED]
+    names = list(outcomes)
+    joined = [name for name in names if name in _JOINED]
+    others = [name for name in names if name not in _JOINED]
     return {name: cool[i % 3] for i, name in enumerate(joined)} | {name: warm[i % 5] for i, name in enumerate(others)}
 
 
