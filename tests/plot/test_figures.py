@@ -71,3 +71,8 @@ def test_saved_twice_is_the_same_svg(tmp_path):
     assert [path.suffix for path in paths] == [".png", ".svg"]
     assert paths[0].read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "a" / "bars.svg").read_bytes() == (tmp_path / "b" / "bars.svg").read_bytes()
+
+
+def test_a_notebook_can_show_a_figure():
+    shown = plot.metric_bars({"ours": 0.4}, "AUPRC", chance=0.1, title="links")._repr_png_()
+    assert shown.startswith(b"\x89PNG")

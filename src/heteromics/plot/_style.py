@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +18,19 @@ FORMATS = ("png", "svg")
 
 
 def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """Return an empty figure (inches) and its axes in one row, without touching pyplot's global state."""
+    """Return an empty figure (inches) and its axes in one row, without touching pyplot's global state.
+
+    A notebook shows it as the last value of a cell; pyplot need not be imported for that.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:
+            image = io.BytesIO()
+            self.savefig(image, format="png", bbox_inches="tight")
+            return image.getvalue()
+
+    figure = Shown(figsize=(width, height), layout="constrained", dpi=150)
     axes = figure.subplots(1, columns, squeeze=False)[0]
     return figure, list(axes)
 
