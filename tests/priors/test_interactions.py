@@ -5,6 +5,7 @@ import pytest
 from heteromics import _config
 from heteromics.errors import PriorError, RecipeError, UnreadableFile
 from heteromics.priors._string_files import GENE_ID_SOURCES, read_aliases, read_info, read_links
+from heteromics.priors.identifiers import GenesJoined, match_names
 from heteromics.priors.interactions import InteractionConfig, build_interactions, genes_of_proteins
 from tests.priors.prior_files import context_with, fits, tally, written
 
@@ -153,19 +154,29 @@ def test_aliases_of_version_11_hold_several_sources_a_line(tmp_path):
 
 def test_gene_of_a_protein_by_rule():
     ids, symbols = ["ENSG01", "ENSG02", "ENSG03"], ["TP53", "JUN", "Jun"]
-    proteins = {"P1": "TP53", "P2": "TP53", "P3": "tp53", "P4": "MYC", "P5": "JUN", "P6": "MYC", "P7": ""}
+    proteins = {"P1": "TP53", "P2": "TP53", "P3": "tp53", "P4": "MYC", "P5": "JUN", "P6": "MYC", "9606.ENSP7": ""}
     aliases = [("P1", "ENSG01.3"), ("P5", "ENSG02"), ("P5", "ENSG03"), ("P6", "ENSG02"), ("P6", "ENSG03")]
-    found = genes_of_proteins(proteins, aliases, ids, symbols)
-    assert [(hit.row, hit.outcome) for hit in found] == [
-        (0, "matched"),
-        (0, "alias"),
-        (0, "case_folded"),
-        (-1, "absent"),
-        (1, "matched"),
-        (-1, "ambiguous"),
-        (-1, "absent"),
+    asked = []
+
+    def join(names):
+        asked.append(names)
+        rows, outcome = match_names(names, ids, symbols)
+        return GenesJoined([ids[row] if row >= 0 else None for row in rows], outcome, ["why"] * len(names))
+
+    found = genes_of_proteins(proteins, aliases, ids, symbols, join)
+    assert [(hit.gene_id, hit.outcome) for hit in found] == [
+        ("ENSG01", "matched"),
+        ("ENSG01", "alias"),
+        ("ENSG01", "case_folded"),
+        (None, "absent"),
+        ("ENSG02", "matched"),
+        (None, "ambiguous"),
+        (None, "absent"),
     ]
-    assert genes_of_proteins(proteins, aliases[::-1], ids, symbols) == found
+    assert asked == [["TP53", "tp53", "MYC", "ENSP7"]]  # only what the aliases do not answer
+    assert found[1].evidence == "symbol TP53 of the protein in STRING"
+    assert found[6].detail == "no symbol, accession ENSP7: why"
+    assert genes_of_proteins(proteins, aliases[::-1], ids, symbols, join) == found
 
 
 def test_tables_of_all_three_files(files):
@@ -182,7 +193,7 @@ def test_tables_of_all_three_files(files):
     genes = {row["protein_id"]: (row["gene_id"], row["evidence"]) for row in built.tables["gene_protein"].to_pylist()}
     assert genes == {
         "9606.P1": ("ENSG01", "Ensembl gene id in the STRING aliases"),
-        "9606.P2": ("ENSG02", "symbol of the protein in STRING"),
+        "9606.P2": ("ENSG02", "symbol GAPDH of the protein in STRING"),
         "9606.P3": ("ENSG03", "Ensembl gene id in the STRING aliases"),
         "9606.P4": ("ENSG01", "Ensembl gene id in the STRING aliases"),
     }

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -49,6 +50,7 @@ ENTREZ_SOURCES = frozenset(
 
 _PROTEIN = re.compile(r"\d+\.\S+")
 _ENDS = ("protein1", "protein2")
+TAB = "\t"
 _SPELLINGS = {"cooccurrence": "cooccurence", "experiments": "experimental"}
 
 
@@ -81,34 +83,43 @@ def read_links(path: Path, min_score: int = 0, min_channel: Mapping[str, int] | 
         threshold on a channel that the file does not have.
     """
     header, delimiter = _links_header(path)
-    channels = [name for name in CHANNELS if name in header]
     thresholds = {"combined_score": min_score, **(min_channel or {})}
     if absent := [name for name in thresholds if name not in header]:
         raise UnreadableFile(
             f"{path}: a threshold is set for {', '.join(absent)}, which the file does not have.\n"
             f"  found: {', '.join(header)}\n  Fix: use protein.links.detailed, or take the threshold away."
         )
-    scores = [*channels, "combined_score"]
-    keep = " AND ".join(f"{name} >= {int(least)}" for name, least in thresholds.items())
-    highest = ", ".join(f"max({name}) AS {name}" for name in scores)
-    differ = " OR ".join(f"min({name}) <> max({name})" for name in scores)
+    scores = [*(name for name in CHANNELS if name in header), "combined_score"]
     types = {name: "VARCHAR" if name in _ENDS else "INTEGER" for name in header}
-    with duckdb.connect() as connection:
-        _load(connection, "link", path, types, delimiter)
-        ((rows, below, loops, odd),) = connection.execute(
-            f"SELECT count(*), count(*) FILTER (WHERE NOT ({keep})), count(*) FILTER (WHERE protein1 = protein2), "
-            f"count(*) FILTER (WHERE least({', '.join(scores)}) < 0 OR greatest({', '.join(scores)}) > 1000) FROM link"
+    with duckdb.connect() as connection, _named(path, types):
+        connection.execute(_one_pass(_scan(path, types, delimiter), scores, thresholds), [str(path)])
+        ((rows, below, loops, odd, conflicting),) = connection.execute(
+            "SELECT coalesce(sum(lines), 0), coalesce(sum(below), 0), coalesce(sum(loops), 0), coalesce(sum(odd), 0), "
+            "count(*) FILTER (WHERE conflicting AND protein_a IS NOT NULL) FROM pair"
         ).fetchall()
         if odd:
             raise UnreadableFile(f"{path}: {odd:,} of {rows:,} lines have a score outside 0 to 1000.")
-        connection.execute(
-            "CREATE TEMP TABLE pair AS SELECT least(protein1, protein2) AS protein_a, "
-            f"greatest(protein1, protein2) AS protein_b, {highest}, {differ} AS conflicting FROM link "
-            f"WHERE {keep} AND protein1 <> protein2 GROUP BY ALL"
-        )
-        ((conflicting,),) = connection.execute("SELECT count(*) FROM pair WHERE conflicting").fetchall()
-        table = connection.sql("SELECT * EXCLUDE conflicting FROM pair ORDER BY protein_a, protein_b").to_arrow_table()
-    return StringLinks(table, rows, below, loops, conflicting)
+        table = connection.sql(
+            "SELECT * EXCLUDE (lines, below, loops, odd, conflicting) FROM pair WHERE protein_a IS NOT NULL "
+            "ORDER BY protein_a, protein_b"
+        ).to_arrow_table()
+    return StringLinks(table, int(rows), int(below), int(loops), int(conflicting))
+
+
+def _one_pass(scan: str, scores: Sequence[str], thresholds: Mapping[str, int]) -> str:
+    """Return SQL that groups the lines by pair as they stream by; lines that are left out fall into one group, NULL."""
+    reach = " AND ".join(f"{name} >= {int(least)}" for name, least in thresholds.items())
+    listed = ", ".join(scores)
+    return (
+        "CREATE TEMP TABLE pair AS SELECT protein_a, protein_b, "
+        f"{', '.join(f'max({name}) AS {name}' for name in scores)}, "
+        f"{' OR '.join(f'min({name}) <> max({name})' for name in scores)} AS conflicting, count(*) AS lines, "
+        "count_if(NOT reach) AS below, count_if(loop) AS loops, count_if(odd) AS odd FROM ("
+        "SELECT CASE WHEN reach AND NOT loop THEN least(protein1, protein2) END AS protein_a, "
+        "CASE WHEN reach AND NOT loop THEN greatest(protein1, protein2) END AS protein_b, * FROM ("
+        f"SELECT *, {reach} AS reach, protein1 = protein2 AS loop, "
+        f"least({listed}) < 0 OR greatest({listed}) > 1000 AS odd FROM {scan})) GROUP BY protein_a, protein_b"
+    )
 
 
 def read_info(path: Path) -> dict[str, tuple[str, str]]:
@@ -126,9 +137,10 @@ def read_info(path: Path) -> dict[str, tuple[str, str]]:
             "#string_protein_id, preferred_name, protein_size, annotation, separated by tabs."
         )
     types = dict.fromkeys(("protein_id", "preferred_name", "protein_size", "annotation"), "VARCHAR")
-    with duckdb.connect() as connection:
-        _load(connection, "info", path, types, "\t")
-        rows = connection.execute("SELECT protein_id, preferred_name, annotation FROM info").fetchall()
+    with duckdb.connect() as connection, _named(path, types):
+        rows = connection.execute(
+            f"SELECT protein_id, preferred_name, annotation FROM {_scan(path, types, TAB)}", [str(path)]
+        ).fetchall()
     return {protein: (name or protein, annotation or "") for protein, name, annotation in rows}
 
 
@@ -150,12 +162,12 @@ def read_aliases(path: Path, sources: Collection[str]) -> list[tuple[str, str]]:
             "separated by tabs."
         )
     types = dict.fromkeys(("protein_id", "alias", "source"), "VARCHAR")
-    with duckdb.connect() as connection:
-        _load(connection, "alias", path, types, "\t", header=not _PROTEIN.fullmatch(first[0]))
+    scan = _scan(path, types, TAB, header=not _PROTEIN.fullmatch(first[0]))
+    with duckdb.connect() as connection, _named(path, types):
         return connection.execute(
-            "SELECT DISTINCT protein_id, alias FROM alias WHERE list_has_any(string_split(source, ' '), ?) "
+            f"SELECT DISTINCT protein_id, alias FROM {scan} WHERE list_has_any(string_split(source, ' '), ?) "
             "ORDER BY protein_id, alias",
-            [sorted(sources)],
+            [str(path), sorted(sources)],
         ).fetchall()
 
 
@@ -179,24 +191,24 @@ def _first_line(path: Path) -> str:
     raise UnreadableFile(f"{path} is empty.")
 
 
-def _load(
-    connection: duckdb.DuckDBPyConnection,
-    table: str,
-    path: Path,
-    types: Mapping[str, str],
-    delimiter: str,
-    *,
-    header: bool = True,
-) -> None:
-    """Read a text, plain or gzip, into a temporary table with the given column types; nothing is guessed."""
+def _scan(path: Path, types: Mapping[str, str], delimiter: str, *, header: bool = True) -> str:
+    """Return SQL that reads a text, plain or gzip, as it streams by, with these column types; its path is a parameter.
+
+    Nothing is guessed, and a line that does not fit stops the reading.
+    """
     columns = ", ".join(f"'{name}': '{kind}'" for name, kind in types.items())
     compression = "gzip" if is_gzip(path) else "none"
+    return (
+        f"read_csv(?, auto_detect = false, header = {header}, delim = '{delimiter}', quote = '', escape = '', "
+        f"compression = '{compression}', columns = {{{columns}}})"
+    )
+
+
+@contextmanager
+def _named(path: Path, types: Mapping[str, str]) -> Iterator[None]:
+    """Name the file and the line where DuckDB cannot read on."""
     try:
-        connection.execute(
-            f"CREATE TEMP TABLE {table} AS SELECT * FROM read_csv(?, auto_detect = false, header = {header}, "
-            f"delim = '{delimiter}', quote = '', escape = '', compression = '{compression}', columns = {{{columns}}})",
-            [str(path)],
-        )
+        yield
     except duckdb.Error as error:
         raise _unreadable(path, types, error) from error
 

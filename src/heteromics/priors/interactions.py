@@ -6,12 +6,14 @@ Szklarczyk et al., Nucleic Acids Research 2023 (STRING v12); columns as in the f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from heteromics.errors import PriorError, some
 from heteromics.priors._string_files import (
@@ -23,7 +25,7 @@ from heteromics.priors._string_files import (
     read_info,
     read_links,
 )
-from heteromics.priors.identifiers import match_names
+from heteromics.priors.identifiers import GenesJoined, join_genes, match_names
 from heteromics.priors.tables import Built, Count, Match, Source
 
 if TYPE_CHECKING:
@@ -32,9 +34,9 @@ if TYPE_CHECKING:
 
 
 class ProteinGene(NamedTuple):
-    """The gene of a protein: its row (-1 where none), the outcome, the rule or reason, and the evidence in words."""
+    """The gene of a protein (None where none), the outcome, the rule or reason, and the evidence in words."""
 
-    row: int
+    gene_id: str | None
     outcome: str
     detail: str
     evidence: str
@@ -74,48 +76,71 @@ def genes_of_proteins(
     gene_ids: Sequence[tuple[str, str]],
     gene_id: Sequence[str],
     symbol: Sequence[str],
+    join: Callable[[Sequence[str]], GenesJoined],
 ) -> list[ProteinGene]:
-    """Find the gene of each protein: by the Ensembl gene ids it is known under, else by its symbol.
+    """Find the gene of each protein: by the Ensembl gene ids it is known under, else by its name.
 
     Parameters
     ----------
     proteins
-        Symbol by protein; empty where none is known.
+        Symbol by protein; empty where none is known, then the protein's own accession stands in.
     gene_ids
         (protein, Ensembl gene id) pairs of the aliases. Where several of a protein's ids are genes of the store, the
         one with the protein's symbol is taken; without such a one the protein is ambiguous.
     gene_id, symbol
         Genes of the store, both of length G.
+    join
+        Finds genes by name; asked once, for the proteins that no Ensembl gene id of the aliases leads to a gene.
 
     Examples
     --------
-    >>> genes_of_proteins({"9606.P1": "TP53"}, [("9606.P1", "ENSG01.3")], ["ENSG01"], ["P53"])[0].evidence
+    >>> def nothing(names):
+    ...     return GenesJoined([None] * len(names), ["absent"] * len(names), ["not in the annotation"] * len(names))
+    >>> genes_of_proteins({"9606.P1": "TP53"}, [("9606.P1", "ENSG01.3")], ["ENSG01"], ["P53"], nothing)[0].evidence
     'Ensembl gene id in the STRING aliases'
-    >>> genes_of_proteins({"9606.P1": "TP53"}, [], ["ENSG01"], ["P53"])[0].outcome
-    'absent'
+    >>> genes_of_proteins({"9606.P1": "TP53"}, [], ["ENSG01"], ["P53"], nothing)[0].detail
+    'symbol TP53: not in the annotation'
     """
     rows, _ = match_names([name for _, name in gene_ids], gene_id, gene_id)
     by_id: dict[str, set[int]] = {}
     for (protein, _), row in zip(gene_ids, rows.tolist(), strict=True):
         if row >= 0:
             by_id.setdefault(protein, set()).add(row)
-    by_symbol = zip(*match_names(list(proteins.values()), gene_id, symbol), strict=True)
-    found = []
-    for (protein, name), (row, outcome) in zip(proteins.items(), by_symbol, strict=True):
-        ids = sorted(by_id.get(protein, ()))
-        chosen = ids if len(ids) < 2 else [hit for hit in ids if symbol[hit] == name]
-        if len(chosen) == 1:
-            evidence = "Ensembl gene id in the STRING aliases"
-            found.append(ProteinGene(chosen[0], "matched", gene_id[chosen[0]], evidence))
-        elif ids:
-            found.append(ProteinGene(-1, "ambiguous", ", ".join(gene_id[hit] for hit in ids[:5]), ""))
-        elif row >= 0:
-            evidence = "symbol of the protein in STRING"
-            joined = "alias" if outcome == "matched" else outcome
-            found.append(ProteinGene(int(row), joined, f"{symbol[row]}, {gene_id[row]}", evidence))
-        else:
-            found.append(ProteinGene(-1, outcome, f"symbol {name}" if name else "no symbol, no gene id", ""))
-    return found
+    others = [protein for protein in proteins if protein not in by_id]
+    joined = join([proteins[protein] or accession(protein) for protein in others])
+    by_name = dict(zip(others, zip(*joined, strict=True), strict=True))
+    return [
+        _by_name(protein, name, *by_name[protein])
+        if protein in by_name
+        else _by_id(name, sorted(by_id[protein]), gene_id, symbol)
+        for protein, name in proteins.items()
+    ]
+
+
+def accession(protein: str) -> str:
+    """Leave out the taxon of a STRING identifier.
+
+    Examples
+    --------
+    >>> accession("9606.ENSP00000269305"), accession("511145.b0001")
+    ('ENSP00000269305', 'b0001')
+    """
+    return protein.partition(".")[2] or protein
+
+
+def _by_id(name: str, hits: list[int], gene_id: Sequence[str], symbol: Sequence[str]) -> ProteinGene:
+    chosen = hits if len(hits) == 1 else [hit for hit in hits if symbol[hit] == name]
+    if len(chosen) == 1:
+        return ProteinGene(gene_id[chosen[0]], "matched", gene_id[chosen[0]], "Ensembl gene id in the STRING aliases")
+    return ProteinGene(None, "ambiguous", ", ".join(gene_id[hit] for hit in hits[:5]), "")
+
+
+def _by_name(protein: str, name: str, gene: str | None, outcome: str, detail: str) -> ProteinGene:
+    asked = f"symbol {name}" if name else f"no symbol, accession {accession(protein)}"
+    if gene is None:
+        return ProteinGene(None, outcome, f"{asked}: {detail}", "")
+    rule = "alias" if outcome == "matched" else outcome
+    return ProteinGene(gene, rule, f"{asked}: {detail}", f"{asked if name else 'accession'} of the protein in STRING")
 
 
 def build_interactions(context: BuildContext, config: InteractionConfig) -> Built:
@@ -145,14 +170,14 @@ def build_interactions(context: BuildContext, config: InteractionConfig) -> Buil
     proteins, annotation, gene_ids = _proteins(links, sources)
     genes = context.query("SELECT gene_id, symbol FROM gene ORDER BY gene_id")
     gene_id = genes["gene_id"].to_pylist()
-    found = genes_of_proteins(proteins, gene_ids, gene_id, genes["symbol"].to_pylist())
-    if all(hit.row < 0 for hit in found):
+    found = genes_of_proteins(proteins, gene_ids, gene_id, genes["symbol"].to_pylist(), partial(join_genes, context))
+    if all(hit.gene_id is None for hit in found):
         raise PriorError(
             f"{source.label}: none of its {len(found):,} proteins is known for any of the {len(gene_id):,} genes."
             f"\n  proteins: {some(proteins)}\n  genes: {some(gene_id)}\n"
             "  Fix: give the files of one organism, and STRING's aliases, which name the genes."
         )
-    tables = _protein_tables(proteins, annotation, found, gene_id) | {"protein_protein": _links_table(links, source)}
+    tables = _protein_tables(proteins, annotation, found) | {"protein_protein": _links_table(links, source)}
     counts = _counts(links, proteins, found, source)
     if config.gene_gene:
         context.progress("linking genes through their proteins")
@@ -172,7 +197,7 @@ def _proteins(
         gene_ids = read_aliases(sources["string_aliases"].path, GENE_ID_SOURCES)
         for protein, name in read_aliases(sources["string_aliases"].path, SYMBOL_SOURCES):
             symbols.setdefault(protein, set()).add(name)
-    linked = set(links.table["protein_a"].to_pylist()) | set(links.table["protein_b"].to_pylist())
+    linked = {name for end in ("protein_a", "protein_b") for name in pc.unique(links.table[end]).to_pylist()}
     only = {protein: next(iter(names)) for protein, names in symbols.items() if len(names) == 1}
     proteins = {
         protein: info[protein][0] if protein in info else only.get(protein, "")
@@ -182,9 +207,9 @@ def _proteins(
 
 
 def _protein_tables(
-    proteins: Mapping[str, str], annotation: Mapping[str, str], found: Sequence[ProteinGene], gene_id: Sequence[str]
+    proteins: Mapping[str, str], annotation: Mapping[str, str], found: Sequence[ProteinGene]
 ) -> dict[str, pa.Table]:
-    gene = [gene_id[hit.row] if hit.row >= 0 else None for hit in found]
+    gene = [hit.gene_id for hit in found]
     joined = [(one, protein, hit.evidence) for one, protein, hit in zip(gene, proteins, found, strict=True) if one]
     return {
         "protein": pa.table(
