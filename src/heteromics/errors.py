@@ -66,6 +66,10 @@ class BeyondChromosome(PriorError):
     """Intervals that end beyond their chromosome: likely another assembly."""
 
 
+class WrongAssembly(PriorError):
+    """Sources that are of another assembly than the one the recipe names."""
+
+
 class StoreError(HeteromicsError, OSError):
     """A prior store that is missing, incomplete, of another version or held by a writer."""
 

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heteromics.errors import BeyondChromosome, ChromNamesDisagree, UnreadableFile
-from heteromics.priors.assembly import check_ends, check_names, read_sizes, to_style
+from heteromics.errors import BeyondChromosome, ChromNamesDisagree, PriorError, UnreadableFile, WrongAssembly
+from heteromics.priors import PriorStore
+from heteromics.priors._accessions import REFERENCES
+from heteromics.priors.assembly import STYLES, accessions, check_ends, check_names, read_sizes, recognised, to_style
 
 
 @pytest.mark.parametrize(
@@ -66,16 +68,106 @@ def test_sizes_in_the_other_style_are_converted_too():
     assert to_style(sizes, "ucsc", known=sizes) == ["chr1", "chrM", "KI270706.1"]
 
 
+ACCESSIONS = {name: accessions(name) for name in REFERENCES}
 NAMES = st.one_of(
     st.sampled_from(["chrM", "MT", "M", "chrMT", "chr", "chr1_KI270706v1_random", "KI270706.1", "chrUn_X", "chrEBV"]),
+    st.sampled_from(["NC_000001.11", "NC_000001.10", "NC_012920.1", "NC_000067.6", "NT_187361.1", "NC_000001"]),
     st.text(alphabet="chrM0123456789XYTLIVabU_.-", min_size=1, max_size=12),
 )
 
 
 @given(st.lists(NAMES), st.sampled_from(["ucsc", "ensembl"]), st.lists(NAMES))
 def test_conversion_is_idempotent(names, style, known):
+    known = [name for name in known if recognised([name]) is None]
     once = to_style(names, style, known=known)
     assert to_style(once, style, known=known) == once
+
+
+@given(st.lists(NAMES), st.sampled_from(sorted(REFERENCES)))
+def test_conversion_to_accessions_is_idempotent(names, assembly):
+    known = [*ACCESSIONS[assembly], "NC_012920.1"]
+    names = [name for name in names if recognised([name]) in {None, assembly}]
+    once = to_style(names, "ncbi", known=known)
+    assert to_style(once, "ncbi", known=known) == once
+
+
+@given(st.sampled_from(sorted(REFERENCES)), st.permutations(STYLES))
+def test_primary_chromosomes_make_the_round_of_all_styles(assembly, styles):
+    names = to_style(ACCESSIONS[assembly], styles[-1], known=ACCESSIONS[assembly])
+    assert len(set(names)) == len(ACCESSIONS[assembly])
+    once = names
+    for style in styles:
+        once = to_style(once, style, known=ACCESSIONS[assembly])
+    assert once == names
+
+
+@pytest.mark.parametrize(
+    ("assembly", "plain", "accession"),
+    [
+        ("GRCh37", "1", "NC_000001.10"),
+        ("GRCh38", "1", "NC_000001.11"),
+        ("GRCh38", "Y", "NC_000024.10"),
+        ("GRCm38", "2", "NC_000068.7"),
+        ("GRCm39", "X", "NC_000086.8"),
+    ],
+)
+def test_accessions_are_those_of_the_assembly(assembly, plain, accession):
+    assert to_style([plain, f"chr{plain}"], "ncbi", known=ACCESSIONS[assembly]) == [accession] * 2
+    assert to_style([accession], "ucsc") == [f"chr{plain}"]
+    assert recognised([accession]) == assembly
+
+
+def test_mitochondria_have_accessions_that_tell_no_assembly():
+    assert to_style(["NC_012920.1", "NC_005089.1"], "ensembl") == ["MT", "MT"]
+    assert to_style(["chrM", "MT"], "ncbi", known=["NC_012920.1"]) == ["NC_012920.1"] * 2
+    assert recognised(["NC_012920.1"]) is None
+
+
+def test_accessions_cannot_be_made_up():
+    with pytest.raises(ChromNamesDisagree, match=r"2 of 3 names \(chr1, X\) would need an accession"):
+        to_style(["chr1", "X", "scaffold_1"], "ncbi", known=["chr1"])
+    with pytest.raises(PriorError, match="accessions are known of GRCh37, GRCh38, GRCm38, GRCm39; found T2T"):
+        accessions("T2T")
+
+
+@pytest.mark.parametrize("known", [["NC_000001.11"], {"chr1": 248_956_422}, {"1": 248_956_422}])
+def test_the_version_of_an_accession_tells_the_wrong_assembly(known):
+    said = r"1 accessions are its, such as NC_000001\.10(.|\n)*Expected GRCh38(.|\n)*recipe of GRCh37"
+    with pytest.raises(WrongAssembly, match="these chromosome names are of GRCh37: " + said):
+        to_style(["NC_000001.10", "NC_000002.12"], "ucsc", known=known)
+    with pytest.raises(WrongAssembly, match="genes of g are of GRCh37: " + said):
+        check_names("genes of g", {"NC_000001.10"}, "assembly hg38", known)
+    assert to_style(["NC_000001.11"], "ucsc", known=known) == ["chr1"]
+
+
+def test_accessions_are_explained_as_such():
+    with pytest.raises(ChromNamesDisagree, match=r"(?s)As UCSC names, 2 of 2 names.*`chrom_style: ucsc`"):
+        check_names("peaks", {"NC_000001.11", "NC_000002.12"}, "assembly", {"chr1", "chr2", "chrX"})
+    with pytest.raises(ChromNamesDisagree, match=r"(?s)As NCBI accessions, 1 of 1 names.*`chrom_style: ncbi`"):
+        check_names("peaks", {"1"}, "assembly", {"NC_000001.11"})
+
+
+def test_lengths_tell_the_assembly():
+    for name, reference in REFERENCES.items():
+        sizes = dict(zip(reference.chromosomes, reference.lengths, strict=True))
+        assert recognised(sizes) == name
+        assert recognised({f"chr{chrom}": size for chrom, size in sizes.items()}) == name
+    assert recognised({"chr1": 10_000, "chr2": 5_000}) is None
+
+
+def test_a_store_can_be_named_by_accessions(recipe):
+    (recipe.parent / "chrom.sizes").write_text("NC_000001.11\t10000\nNC_000002.12\t5000\n")
+    sets = ["assembly.chrom_style=ncbi", "nodes.gene.chrom_style=ncbi", "nodes.peak.chrom_style=ncbi"]
+    with PriorStore.build(recipe, recipe.with_name("ncbi.duckdb"), sets=sets, progress=False) as store:
+        assert set(store.frame("gene")["chrom"]) == {"NC_000001.11", "NC_000002.12"}
+        assert set(store.frame("gene_peak")["gene_id"]) == {"ENSG00000000001", "ENSG00000000002", "ENSG00000000003"} | {
+            "ENSG00000000004"
+        }
+
+
+def test_a_store_cannot_be_named_by_accessions_its_sizes_do_not_hold(recipe):
+    with pytest.raises(ChromNamesDisagree, match="give chromosome sizes under accessions"):
+        PriorStore.build(recipe, recipe.with_name("ncbi.duckdb"), sets=["assembly.chrom_style=ncbi"], progress=False)
 
 
 def test_disagreeing_styles_are_explained():

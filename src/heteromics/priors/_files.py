@@ -7,11 +7,15 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 
 from heteromics.data._modality import canonical
 from heteromics.errors import MissingModality, UnreadableFile, some
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -49,7 +53,12 @@ def truncated(path: Path, detail: str) -> UnreadableFile:
 
 
 def feature_names(path: Path, modality: str) -> list[str]:
-    """Read the var names of one modality from ``.h5ad`` or ``.h5mu``; no matrix is read.
+    """Read the var names of one modality from ``.h5ad`` or ``.h5mu``; see :func:`feature_table`."""
+    return [str(name) for name in feature_table(path, modality).index]
+
+
+def feature_table(path: Path, modality: str) -> pd.DataFrame:
+    """Read the var table of one modality from ``.h5ad`` or ``.h5mu``; no matrix is read.
 
     An ``.h5ad`` file is taken to hold that modality, unless its var has ``feature_types``, which then selects.
 
@@ -75,14 +84,14 @@ def feature_names(path: Path, modality: str) -> list[str]:
             group = file["mod"][found[0]]
         if "var" not in group:
             raise UnreadableFile(f"{path} has no var table: found {some(list(group), 6)}. Expected .h5ad or .h5mu.")
-        var = read_elem(group["var"])
+        var: pd.DataFrame = read_elem(group["var"])
     if "feature_types" in var.columns:
         kinds = var["feature_types"].astype(str)
         chosen = [kind for kind in kinds.unique() if canonical(kind) == modality]
         if not chosen:
             raise _no_modality(path, modality, sorted(kinds.unique()))
         var = var[kinds.isin(chosen)]
-    return [str(name) for name in var.index]
+    return var
 
 
 def _no_modality(path: Path, modality: str, found: Sequence[str]) -> MissingModality:
