@@ -8,8 +8,9 @@ from Bio.SeqUtils import gc_fraction
 
 from heteromics import _config
 from heteromics.errors import BeyondChromosome, ChromNamesDisagree, PriorError, RecipeError, UnreadableFile
-from heteromics.priors import sequence
-from heteromics.priors.sequence import SequenceConfig, build_peak_sequence, composition, open_fasta
+from heteromics.priors import fasta as fasta_module
+from heteromics.priors.fasta import open_fasta
+from heteromics.priors.sequence import SequenceConfig, build_peak_sequence, composition
 from tests.priors.prior_files import context_with, fits, tally, written
 
 
@@ -87,7 +88,7 @@ PEAKS = [("chr2", 0, 500), ("chr1", 9_000, 10_000), ("chr1", 3, 4), ("chr1", 400
 
 @pytest.mark.parametrize("batch", [1, 700, 8_000_000])
 def test_peaks_are_described_whatever_the_batch(both, monkeypatch, batch):
-    monkeypatch.setattr(sequence, "BATCH_BASES", batch)
+    monkeypatch.setattr(fasta_module, "BATCH_BASES", batch)
     built = build_peak_sequence(with_peaks({"fasta": both}, PEAKS), SequenceConfig(fasta=True))
     assert fits(built)
     rows = built.tables["peak_attribute"].to_pylist()

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import gzip
-import shutil
-import tempfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyfaidx
 
-from heteromics.errors import BeyondChromosome, PriorError, RecipeError, UnreadableFile, some
-from heteromics.priors._files import is_gzip, truncated
-from heteromics.priors.assembly import Style, check_names, to_style
-from heteromics.priors.tables import Built, Count, Match, Source
+from heteromics.priors.fasta import (
+    FastaConfig,
+    Genome,
+    counted,
+    open_genome,
+    outside,
+    peaks,
+    promoters,
+    read_batches,
+)
+from heteromics.priors.tables import Built
 
 if TYPE_CHECKING:
     from heteromics.priors.planning import Estimated, PlanContext
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-BATCH_BASES = 8_000_000
-"""Bases held at a time, so that memory does not grow with the number of peaks."""
+_KEY = "attributes.sequence"
 
 
 class Composition(NamedTuple):
@@ -42,18 +40,15 @@ class Composition(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class SequenceConfig:
+class SequenceConfig(FastaConfig):
     """Recipe keys of ``attributes.sequence``.
 
     Attributes
     ----------
     fasta
         Read source ``fasta``. Without it, only widths are known and the other columns are NULL.
-    partial_fasta
-        The FASTA may lack chromosomes, or end before they do; peaks outside it get NULL and are named in the match
-        report. Otherwise they stop the build.
-    chrom_style
-        Convert the chromosome names of the FASTA to this style; left out, they are taken as they are.
+    partial_fasta, chrom_style
+        As in :class:`~heteromics.priors.fasta.FastaConfig`; peaks outside the FASTA get NULL.
     promoters
         Describe the promoter of each gene too (table ``promoter_attribute``).
     promoter_bp
@@ -61,8 +56,6 @@ class SequenceConfig:
     """
 
     fasta: bool = False
-    partial_fasta: bool = False
-    chrom_style: Style | None = None
     promoters: bool = False
     promoter_bp: int = 2_000
 
@@ -121,53 +114,6 @@ def _ratio(part: Ints, whole: Ints) -> Floats:
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
 
-@contextmanager
-def open_fasta(path: Path) -> Iterator[pyfaidx.Fasta]:
-    """Open a FASTA, plain, bgzip or gzip, through its index.
-
-    An index beside the file that is not older than it is used; otherwise one is made in a temporary folder, so that
-    nothing is ever written beside the user's data. Plain gzip, in which no place can be sought, is unpacked there.
-    ``bgzip`` and ``samtools faidx``, done once, save both steps.
-
-    Raises
-    ------
-    UnreadableFile
-        When the file is no FASTA, or its gzip is damaged.
-    """
-    with tempfile.TemporaryDirectory(prefix="heteromics_") as folder:
-        if is_gzip(path) and not _is_bgzip(path):
-            path = _unpacked(path, Path(folder) / f"{path.stem}.fa")
-        suffixes = (".fai", ".gzi") if is_gzip(path) else (".fai",)
-        beside = [Path(f"{path}{suffix}") for suffix in suffixes]
-        ready = all(index.is_file() and index.stat().st_mtime >= path.stat().st_mtime for index in beside)
-        at = path if ready else Path(folder) / path.name
-        try:
-            fasta = pyfaidx.Fasta(
-                str(path), indexname=f"{at}.fai", gzi_indexname=f"{at}.gzi", as_raw=True, rebuild=not ready
-            )
-        except (pyfaidx.FastaIndexingError, pyfaidx.IndexNotFoundError, ValueError) as error:
-            raise UnreadableFile(f"{path} is no readable FASTA: {error}") from error
-        try:
-            yield fasta
-        finally:
-            fasta.close()
-
-
-def _is_bgzip(path: Path) -> bool:
-    """Tell by name and by the extra field ``BC`` of its first block (SAM specification, section 4.1)."""
-    with path.open("rb") as file:
-        return path.suffix in {".gz", ".bgz"} and file.read(14)[12:] == b"BC"
-
-
-def _unpacked(path: Path, to: Path) -> Path:
-    try:
-        with gzip.open(path) as packed, to.open("wb") as plain:
-            shutil.copyfileobj(packed, plain, 1 << 20)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise truncated(path, str(error)) from error
-    return to
-
-
 def build_peak_sequence(context: BuildContext, config: SequenceConfig) -> Built:
     """Build table ``peak_attribute`` and, if asked for, ``promoter_attribute``.
 
@@ -176,118 +122,30 @@ def build_peak_sequence(context: BuildContext, config: SequenceConfig) -> Built:
     BeyondChromosome
         When a chromosome of the FASTA is not as long as in the assembly.
     PriorError
-        When peaks lie outside the FASTA, unless the recipe says ``partial_fasta: true``.
+        When peaks lie outside the FASTA, unless the recipe says ``partial_fasta: true``; when all of them do.
     ChromNamesDisagree, UnreadableFile, RecipeError
         When FASTA and assembly share no chromosome, the FASTA cannot be read, or promoters are asked for without genes.
     """
-    wanted = {"peak_attribute": context.query(_PEAKS)}
+    wanted = {"peak_attribute": peaks(context)}
     if config.promoters:
-        wanted["promoter_attribute"] = _promoters(context, config.promoter_bp)
+        wanted["promoter_attribute"] = promoters(context, config.promoter_bp, _KEY)
     if not config.fasta:
         return Built({name: _table(regions, None) for name, regions in wanted.items()})
-    source = context.source("fasta")
-    with open_fasta(source.path) as fasta:
-        records = _records(fasta, source, context, config)
-        described = {name: _describe(regions, records, context) for name, regions in wanted.items()}
-    outside = {
-        name: [Match(source.label, *lacking) for lacking in _outside(regions, records)]
-        for name, regions in wanted.items()
-    }
-    _check_outside(outside, wanted, source, config)
-    counts = {
-        name: [Count(source.label, "matched", regions.num_rows - len(outside[name])), *_absent(source, outside[name])]
-        for name, regions in wanted.items()
-    }
-    tables = {name: _table(regions, described[name]) for name, regions in wanted.items()}
-    return Built(tables, {name: [source] for name in tables}, outside, counts)
+    with open_genome(context, config, _KEY) as genome:
+        matches = {name: outside(regions, genome, name, config) for name, regions in wanted.items()}
+        tables = {name: _table(regions, _describe(regions, genome, context)) for name, regions in wanted.items()}
+    counts = {name: counted(regions, genome, matches[name]) for name, regions in wanted.items()}
+    return Built(tables, {name: [genome.source] for name in tables}, matches, counts)
 
 
-_PEAKS = (
-    "SELECT peak_id, p.chrom, chrom_start, chrom_end FROM peak p JOIN chromosome c ON p.chrom = c.chrom "
-    "ORDER BY code, chrom_start, chrom_end, peak_id"
-)
-
-
-def _promoters(context: BuildContext, promoter_bp: int) -> pa.Table:
-    if not context.query("SELECT 1 FROM duckdb_tables() WHERE table_name = 'gene'").num_rows:
-        raise RecipeError("attributes.sequence.promoters: the recipe builds no genes. Fix: add `nodes.gene`.")
-    return context.query(
-        "SELECT gene_id, g.chrom, CASE strand WHEN '-' THEN tss ELSE greatest(tss + 1 - $1, 0) END AS chrom_start, "
-        "CASE strand WHEN '-' THEN least(tss + $1, size) ELSE tss + 1 END AS chrom_end "
-        "FROM gene g JOIN chromosome c ON g.chrom = c.chrom ORDER BY code, chrom_start, chrom_end, gene_id",
-        [promoter_bp],
-    )
-
-
-def _records(
-    fasta: pyfaidx.Fasta, source: Source, context: BuildContext, config: SequenceConfig
-) -> dict[str, pyfaidx.FastaRecord]:
-    """Return the records by the store's chromosome names, their lengths checked against the assembly."""
-    names = list(fasta.keys())
-    styled = to_style(names, config.chrom_style, known=context.chromosomes) if config.chrom_style else names
-    what, key = f"FASTA {source.label}", "attributes.sequence.chrom_style"
-    check_names(what, set(styled), f"assembly {context.assembly}", set(context.chromosomes), key=key)
-    records = {chrom: fasta[name] for chrom, name in zip(styled, names, strict=True) if chrom in context.chromosomes}
-    sizes = {chrom: len(record) for chrom, record in records.items()}
-    odd = [
-        chrom
-        for chrom, size in sizes.items()
-        if size > context.chromosomes[chrom] or (size < context.chromosomes[chrom] and not config.partial_fasta)
-    ]
-    if odd:
-        shown = "\n".join(f"  {one}: {sizes[one]:,} bp, assembly {context.chromosomes[one]:,} bp" for one in odd[:3])
-        raise BeyondChromosome(
-            f"{what}: {len(odd)} of {len(sizes)} chromosomes are not as long as in {context.assembly}.\n{shown}\n"
-            f"  Fix: give the FASTA of {context.assembly}; if it is cut short on purpose, set "
-            "`attributes.sequence.partial_fasta: true`."
-        )
-    return records
-
-
-def _describe(regions: pa.Table, records: dict[str, pyfaidx.FastaRecord], context: BuildContext) -> Composition:
-    """Read regions chromosome by chromosome, in order, a batch at a time; NaN where they lie outside the FASTA."""
-    names = np.array(regions["chrom"].to_pylist(), dtype=object)
-    start, end = (regions[name].to_numpy() for name in ("chrom_start", "chrom_end"))
+def _describe(regions: pa.Table, genome: Genome, context: BuildContext) -> Composition:
+    """Describe regions a batch at a time; NaN where they lie outside the FASTA."""
     found = Composition(*(np.full(regions.num_rows, np.nan) for _ in Composition._fields))
-    for chrom, record in records.items():
-        rows = np.flatnonzero((names == chrom) & (end <= len(record)))
-        if rows.size:
-            context.progress(f"sequence of {chrom}")
-        batch = np.cumsum(end[rows] - start[rows]) // BATCH_BASES
-        for part in np.split(rows, np.flatnonzero(np.diff(batch)) + 1):
-            text = "".join(
-                record[begin:stop] for begin, stop in zip(start[part].tolist(), end[part].tolist(), strict=True)
-            )
-            offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(end[part] - start[part])])
-            described = composition(np.frombuffer(text.encode("ascii"), np.uint8), offsets)
-            for column, values in zip(found, described, strict=True):
-                column[part] = values
+    for batch in read_batches(regions, genome):
+        context.progress(f"sequence from {regions.column(0)[int(batch.rows[0])]}")
+        for column, values in zip(found, composition(batch.bases, batch.offsets), strict=True):
+            column[batch.rows] = values
     return found
-
-
-def _outside(regions: pa.Table, records: dict[str, pyfaidx.FastaRecord]) -> Iterator[tuple[str, str, str]]:
-    length = {chrom: len(record) for chrom, record in records.items()}
-    for name, chrom, _, end in zip(*(column.to_pylist() for column in regions.columns), strict=True):
-        if chrom not in length:
-            yield name, "absent", f"the FASTA has no {chrom}"
-        elif end > length[chrom]:
-            yield name, "absent", f"ends at {end:,}, the FASTA's {chrom} at {length[chrom]:,}"
-
-
-def _check_outside(
-    outside: dict[str, list[Match]], wanted: dict[str, pa.Table], source: Source, config: SequenceConfig
-) -> None:
-    for name, matches in outside.items():
-        if matches and not config.partial_fasta:
-            raise PriorError(
-                f"{source.label}: {len(matches):,} of {wanted[name].num_rows:,} regions of {name} lie outside the "
-                f"FASTA: {some(f'{match.name} ({match.detail})' for match in matches)}.\n"
-                "  Fix: give the whole genome, or set `attributes.sequence.partial_fasta: true` to leave them NULL."
-            )
-
-
-def _absent(source: Source, matches: list[Match]) -> list[Count]:
-    return [Count(source.label, "absent", len(matches))] if matches else []
 
 
 def _table(regions: pa.Table, described: Composition | None) -> pa.Table:
