@@ -11,20 +11,8 @@ from heteromics.errors import BeyondChromosome, ChromNamesDisagree, PriorError, 
 from heteromics.priors import fasta as fasta_module
 from heteromics.priors.fasta import open_fasta
 from heteromics.priors.sequence import SequenceConfig, build_peak_sequence, composition
-from tests.priors.prior_files import context_with, fits, tally, written
-
-
-def genome(seed=0, length=10_000):
-    rng = np.random.default_rng(seed)
-    return "".join(rng.choice(list("ACGTacgtN"), length, p=[0.15, 0.13, 0.13, 0.15, 0.12, 0.1, 0.1, 0.1, 0.02]))
-
-
-def fasta(sequences, width=60):
-    lines = []
-    for name, text in sequences.items():
-        lines += [f">{name} test", *(text[place : place + width] for place in range(0, len(text), width))]
-    return "\n".join(lines) + "\n"
-
+from tests.priors.prior_files import fits, tally, written
+from tests.priors.sequence_files import fasta, genome, with_peaks
 
 CHR1, CHR2 = genome(1), genome(2)
 
@@ -32,15 +20,6 @@ CHR1, CHR2 = genome(1), genome(2)
 @pytest.fixture
 def both(tmp_path):
     return written(tmp_path / "genome.fa", fasta({"chr1": CHR1, "chr2": CHR2}))
-
-
-def with_peaks(files, peaks, **kwargs):
-    context = context_with(files, **kwargs)
-    for chrom, start, end in peaks:
-        context.connection.execute(
-            "INSERT INTO peak VALUES (?, ?, ?, ?)", [f"{chrom}:{start}-{end}", chrom, start, end]
-        )
-    return context
 
 
 def by_hand(text):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
-BATCH_BASES = 8_000_000
+BATCH_BASES = 2_000_000
 """Bases held at a time, so that memory does not grow with the number of peaks."""
 
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from heteromics.priors.bases import BasesConfig, build_bases, estimate_bases
 from heteromics.priors.genes import GeneConfig, build_genes, estimate_gene
 from heteromics.priors.interactions import InteractionConfig, build_interactions, estimate_interactions
+from heteromics.priors.kmers import KmerConfig, build_kmers, estimate_kmers
 from heteromics.priors.links import GenePeakConfig, build_gene_peak, estimate_gene_peak
 from heteromics.priors.pathways import PathwayConfig, build_pathways, estimate_pathways
 from heteromics.priors.peaks import PeakConfig, build_peaks, estimate_peak
@@ -68,7 +70,16 @@ BUILDERS: tuple[Builder, ...] = (
         makes=("gene", "gene_attribute"),
         may_read=("genes",),
     ),
-    Builder("nodes", "peak", PeakConfig, build_peaks, estimate_peak, needs=(), makes=("peak",)),
+    Builder(
+        "nodes",
+        "peak",
+        PeakConfig,
+        build_peaks,
+        estimate_peak,
+        needs=(),
+        makes=("peak",),
+        may_read=("blacklist",),
+    ),
     Builder(
         "edges",
         "gene_peak",
@@ -106,5 +117,23 @@ BUILDERS: tuple[Builder, ...] = (
         needs=("peak",),
         makes=("peak_attribute", "promoter_attribute"),
         by_default=True,
+    ),
+    Builder(
+        "attributes",
+        "kmers",
+        KmerConfig,
+        build_kmers,
+        estimate_kmers,
+        needs=("peak",),
+        makes=("peak_kmer", "promoter_kmer"),
+    ),
+    Builder(
+        "attributes",
+        "bases",
+        BasesConfig,
+        build_bases,
+        estimate_bases,
+        needs=("peak",),
+        makes=("peak_bases", "promoter_bases"),
     ),
 )
