@@ -11,9 +11,11 @@ from heteromics.priors.genes import GeneConfig, build_genes, estimate_gene
 from heteromics.priors.interactions import InteractionConfig, build_interactions, estimate_interactions
 from heteromics.priors.kmers import KmerConfig, build_kmers, estimate_kmers
 from heteromics.priors.links import GenePeakConfig, build_gene_peak, estimate_gene_peak
+from heteromics.priors.pairs import PairsConfig, build_pairs, estimate_pairs
 from heteromics.priors.pathways import PathwayConfig, build_pathways, estimate_pathways
 from heteromics.priors.peaks import PeakConfig, build_peaks, estimate_peak
 from heteromics.priors.planning import Estimated, PlanContext
+from heteromics.priors.regulons import RegulonConfig, build_regulons, estimate_regulons
 from heteromics.priors.sequence import SequenceConfig, build_peak_sequence, estimate_sequence
 from heteromics.priors.tables import BuildContext, Built
 
@@ -107,6 +109,26 @@ BUILDERS: tuple[Builder, ...] = (
         needs=("gene",),
         makes=("protein", "protein_protein", "gene_protein", "gene_gene"),
         may_read=("string_info", "string_aliases"),
+    ),
+    Builder(
+        "edges",
+        "pairs",
+        PairsConfig,
+        build_pairs,
+        estimate_pairs,
+        needs=("gene",),
+        makes=("gene_gene",),
+        may_read=("pairs_*",),
+    ),
+    Builder(
+        "edges",
+        "regulons",
+        RegulonConfig,
+        build_regulons,
+        estimate_regulons,
+        needs=("gene",),
+        makes=("tf_gene",),
+        may_read=("regulons_*",),
     ),
     Builder(
         "attributes",

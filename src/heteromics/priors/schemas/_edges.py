@@ -40,7 +40,12 @@ TABLES = (
         (
             identifier("gene_a", "gene with the smaller identifier"),
             identifier("gene_b", "gene with the larger identifier"),
-            Column("source", "VARCHAR", "pathway (Jaccard of set memberships) or string (combined score / 1000)"),
+            Column(
+                "source",
+                "VARCHAR",
+                "pathway (Jaccard of set memberships, or cosine of expression), string (combined score / 1000), or the "
+                "name of a list of pairs",
+            ),
             Column("weight", "DOUBLE", "strength of the edge, larger is stronger"),
             EVIDENCE,
         ),
