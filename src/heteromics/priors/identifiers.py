@@ -1,43 +1,41 @@
-"""Which gene a name means: by identifier, symbol or alias, in a stated order, and why where it means none."""
+"""Joining names to genes: of arrays, of a build in progress, of a finished store, and from one kind of name to another.
+
+The rules, in their order, are those of :mod:`heteromics.priors.gene_names`.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from heteromics.errors import some
+from heteromics.priors.gene_names import (
+    Answer,
+    GeneNames,
+    Ints,
+    NamesJoined,
+    OtherNames,
+    joined_with,
+    strip_version,
+)
 from heteromics.priors.tables import Match
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from heteromics.priors.store import PriorStore
     from heteromics.priors.tables import BuildContext
 
-Ints = NDArray[np.int64]
-
-_VERSION = re.compile(r"((?:ENS[A-Z]*|MGP_\w+?_)[GTPER]\d+)\.\d+(?:_PAR_Y)?")
-
-
-def strip_version(name: str) -> str:
-    """Leave out the version, and GENCODE's ``_PAR_Y``, of an Ensembl-style id; other names stay as they are.
-
-    Examples
-    --------
-    >>> strip_version("ENSG00000223972.5"), strip_version("ENSG00000182378.15_PAR_Y"), strip_version("AC004.1")
-    ('ENSG00000223972', 'ENSG00000182378', 'AC004.1')
-    """
-    stable = _VERSION.fullmatch(name)
-    return stable[1] if stable else name
-
-
-class NamesJoined(NamedTuple):
-    """What names mean, each field of length n: the gene's row or -1, how it was found, and with what, or why not."""
-
-    row: Ints
-    outcome: list[str]
-    detail: list[str]
+__all__ = [
+    "GenesJoined",
+    "NamesJoined",
+    "join_genes",
+    "join_names",
+    "join_store_genes",
+    "joined_with",
+    "match_names",
+    "store_names",
+    "strip_version",
+]
 
 
 def match_names(names: Sequence[str], gene_id: Sequence[str], symbol: Sequence[str]) -> tuple[Ints, list[str]]:
@@ -85,36 +83,7 @@ def join_names(
     >>> join_names(["gapdh", "Y_RNA", "X"], ["ENSG01", "ENSG02", "ENSG03"], ["GAPDH", "Y_RNA", "Y_RNA"]).detail
     ['joined ENSG01 (GAPDH)', 'fits ENSG02, ENSG03', 'not in the annotation']
     """
-    rules = (
-        ("matched", str, gene_id),
-        ("version_stripped", strip_version, gene_id),
-        ("matched", str, symbol),
-        ("case_folded", str.casefold, symbol),
-    )
-    indexed = []
-    for rule, form, targets in rules:
-        by_name: dict[str, list[int]] = {}
-        for row, target in enumerate(targets):
-            by_name.setdefault(form(target), []).append(row)
-        indexed.append((rule, form, by_name))
-    reasons = _reasons(left_out)
-    found, outcomes, details = np.full(len(names), -1, dtype=np.int64), [], []
-    for position, name in enumerate(names):
-        hits = ((rule, by_name.get(form(name))) for rule, form, by_name in indexed)
-        outcome, rows = next(((rule, rows) for rule, rows in hits if rows), ("absent", []))
-        if len(rows) == 1:
-            found[position] = rows[0]
-        outcomes.append("ambiguous" if len(rows) > 1 else outcome)
-        absent = reasons.get(strip_version(name), reasons.get(name.casefold(), "not in the annotation"))
-        details.append(joined_with(rows, gene_id, symbol) or absent)
-    return NamesJoined(found, outcomes, details)
-
-
-def joined_with(rows: Sequence[int], gene_id: Sequence[str], symbol: Sequence[str]) -> str:
-    """Say which gene a name joined, or the genes an ambiguous one fits; empty where there is none."""
-    if len(rows) == 1:
-        return f"joined {gene_id[rows[0]]} ({symbol[rows[0]]})"
-    return f"fits {some((gene_id[row] for row in rows), 5)}" if rows else ""
+    return GeneNames(gene_id, symbol, OtherNames(left_out=_left_out(left_out))).join(names)
 
 
 class GenesJoined(NamedTuple):
@@ -131,23 +100,90 @@ def join_genes(context: BuildContext, names: Sequence[str]) -> GenesJoined:
     Parameters
     ----------
     context
-        The build so far: table ``gene`` must be there.
+        The build so far: table ``gene`` must be there; table ``gene_alias`` and the answers of MyGene.info are used
+        where they are.
     names
         Names as a source writes them, ids or symbols, length n.
     """
     genes = context.query("SELECT gene_id, symbol FROM gene ORDER BY gene_id")
+    return _genes_joined(genes, context.query, context.reported, names)
+
+
+def store_names(store: PriorStore, names: Sequence[str]) -> NamesJoined:
+    """Find the row of ``store.frame("gene")`` that each name means, by all rules and the store's own alias table."""
+    genes = store.connection.sql("SELECT gene_id, symbol FROM gene").to_arrow_table()
+    return _gene_names(genes, _query(store), _reported(store)).join(names)
+
+
+def join_store_genes(store: PriorStore, names: Sequence[str]) -> GenesJoined:
+    """Find the gene of a store that each name means, as :func:`join_genes` does during a build.
+
+    Raises
+    ------
+    StoreError
+        When the store has no table ``gene``.
+    """
+    store.table("gene")
+    genes = store.connection.sql("SELECT gene_id, symbol FROM gene ORDER BY gene_id").to_arrow_table()
+    return _genes_joined(genes, _query(store), _reported(store), names)
+
+
+def _genes_joined(
+    genes: pa.Table,
+    query: Callable[[str], pa.Table],
+    reported: Mapping[str, Sequence[Match]],
+    names: Sequence[str],
+) -> GenesJoined:
     gene_id = genes["gene_id"].to_pylist()
-    joined = join_names(names, gene_id, genes["symbol"].to_pylist(), context.reported.get("gene", ()))
+    joined = _gene_names(genes, query, reported).join(names)
     found = [gene_id[row] if row >= 0 else None for row in joined.row.tolist()]
     return GenesJoined(found, joined.outcome, joined.detail)
 
 
-def _reasons(left_out: Sequence[Match]) -> Mapping[str, str]:
+def _gene_names(
+    genes: pa.Table, query: Callable[[str], pa.Table], reported: Mapping[str, Sequence[Match]]
+) -> GeneNames:
+    """Gather what the tables say; those for other names need not be there."""
+    gene_id = genes["gene_id"].to_pylist()
+    there = set(query("SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()")[0].to_pylist())
+    row_of = {name: row for row, name in enumerate(gene_id)}
+    aliases = query("SELECT gene_id, alias, kind FROM gene_alias").to_pylist() if "gene_alias" in there else []
+    answers: dict[str, list[Answer]] = {}
+    if "mygene_answer" in there:
+        for row in query("SELECT name, gene_id, entrez, symbol FROM mygene_answer ORDER BY ALL").to_pylist():
+            known = Answer(row["gene_id"], row["entrez"], row["symbol"])
+            answers.setdefault(row["name"], []).extend([known] if any(known) else [])
+    said = reported.get("gene_alias", ())
+    other = OtherNames(
+        aliases=[(row_of[row["gene_id"]], row["alias"], row["kind"]) for row in aliases],
+        left_out=_left_out(reported.get("gene", ())),
+        elsewhere={match.name: f"{match.source}: {match.detail}" for match in said if match.outcome == "absent"},
+        withdrawn={match.name: f"{match.source}: {match.detail}" for match in said if match.outcome == "withdrawn"},
+        answers=answers,
+    )
+    return GeneNames(gene_id, genes["symbol"].to_pylist(), other)
+
+
+def _query(store: PriorStore) -> Callable[[str], pa.Table]:
+    return lambda sql: store.connection.sql(sql).to_arrow_table()
+
+
+def _reported(store: PriorStore) -> dict[str, list[Match]]:
+    rows = store.connection.execute(
+        "SELECT table_name, source, name, outcome, detail FROM match_report WHERE table_name IN ('gene', 'gene_alias')"
+    ).fetchall()
+    reported: dict[str, list[Match]] = {}
+    for table, *match in rows:
+        reported.setdefault(table, []).append(Match(*match))
+    return reported
+
+
+def _left_out(reported: Sequence[Match]) -> dict[str, str]:
     """Return, by id and by symbol, why a gene of the annotation is not in the table."""
     reasons: dict[str, str] = {}
-    for match in left_out:
-        if match.outcome in {"wrong_assembly", "filtered"}:
-            symbol, _, why = match.detail.partition(": ")
-            for name in (strip_version(match.name), symbol.casefold()):
+    for match in reported:
+        symbol, colon, why = match.detail.partition(": ")
+        if match.outcome in {"wrong_assembly", "filtered"} and colon:
+            for name in (strip_version(match.name), symbol):
                 reasons.setdefault(name, f"{match.outcome}: {match.name}, {why}")
     return reasons
