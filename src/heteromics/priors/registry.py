@@ -15,6 +15,14 @@ from heteromics.priors.pairs import PairsConfig, build_pairs, estimate_pairs
 from heteromics.priors.pathways import PathwayConfig, build_pathways, estimate_pathways
 from heteromics.priors.peaks import PeakConfig, build_peaks, estimate_peak
 from heteromics.priors.planning import Estimated, PlanContext
+from heteromics.priors.regions import (
+    PeakRegionConfig,
+    RegionConfig,
+    build_peak_region,
+    build_regions,
+    estimate_peak_region,
+    estimate_region,
+)
 from heteromics.priors.regulons import RegulonConfig, build_regulons, estimate_regulons
 from heteromics.priors.sequence import SequenceConfig, build_peak_sequence, estimate_sequence
 from heteromics.priors.tables import BuildContext, Built
@@ -83,6 +91,16 @@ BUILDERS: tuple[Builder, ...] = (
         may_read=("blacklist",),
     ),
     Builder(
+        "nodes",
+        "region",
+        RegionConfig,
+        build_regions,
+        estimate_region,
+        needs=(),
+        makes=("region",),
+        may_read=("regions_*",),
+    ),
+    Builder(
         "edges",
         "gene_peak",
         GenePeakConfig,
@@ -90,6 +108,15 @@ BUILDERS: tuple[Builder, ...] = (
         estimate_gene_peak,
         needs=("gene", "peak"),
         makes=("gene_peak",),
+    ),
+    Builder(
+        "edges",
+        "peak_region",
+        PeakRegionConfig,
+        build_peak_region,
+        estimate_peak_region,
+        needs=("peak", "region"),
+        makes=("peak_region",),
     ),
     Builder(
         "edges",
