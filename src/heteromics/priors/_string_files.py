@@ -36,6 +36,19 @@ GENE_ID_SOURCES = frozenset(
 SYMBOL_SOURCES = frozenset({"Ensembl_HGNC_symbol", "Ensembl_EntrezGene", "Ensembl_HGNC", "BioMart_HUGO"})
 """Sources of aliases that are current gene symbols; synonyms and earlier symbols have sources of their own."""
 
+PREVIOUS_SOURCES = frozenset({"Ensembl_HGNC_prev_symbol", "Ensembl_HGNC_Previous_Symbols"})
+"""Sources of aliases that were the gene symbol once."""
+
+SYNONYM_SOURCES = frozenset(
+    {"Ensembl_HGNC_alias_symbol", "Ensembl_HGNC_synonym", "Ensembl_HGNC_Synonyms", "Ensembl_EntrezGene_synonym"}
+)
+"""Sources of aliases that are other names of the gene."""
+
+UNIPROT_SOURCES = frozenset(
+    {"UniProt_AC", "Ensembl_HGNC_uniprot_ids", "Ensembl_HGNC_UniProt_ID(supplied_by_UniProt)_AC"}
+)
+"""Sources of aliases that are UniProt accessions."""
+
 ENTREZ_SOURCES = frozenset(
     {
         "Ensembl_HGNC_entrez_id",
@@ -155,6 +168,40 @@ def read_aliases(path: Path, sources: Collection[str]) -> list[tuple[str, str]]:
     UnreadableFile
         For lines that are not protein, alias and source, or a damaged gzip.
     """
+    with _aliases(path) as (connection, scan):
+        return connection.execute(
+            f"SELECT DISTINCT protein_id, alias FROM {scan} WHERE list_has_any(string_split(source, ' '), ?) "
+            "ORDER BY protein_id, alias",
+            [str(path), sorted(sources)],
+        ).fetchall()
+
+
+def read_alias_kinds(path: Path, kinds: Mapping[str, Collection[str]]) -> list[tuple[str, str, str]]:
+    """Read (protein, alias, kind) of ``protein.aliases`` in one pass, unique and sorted.
+
+    Parameters
+    ----------
+    path
+        As in :func:`read_aliases`, with the errors named there.
+    kinds
+        By kind, the sources of aliases that are of that kind.
+    """
+    of_source = {source: kind for kind, sources in kinds.items() for source in sources}
+    with _aliases(path) as (connection, scan):
+        connection.execute(
+            "CREATE TEMP TABLE wanted AS SELECT unnest(?::VARCHAR[]) AS source, unnest(?::VARCHAR[]) AS kind",
+            [list(of_source), list(of_source.values())],
+        )
+        return connection.execute(
+            "SELECT DISTINCT protein_id, alias, kind FROM (SELECT protein_id, alias, "
+            f"unnest(string_split(source, ' ')) AS source FROM {scan}) JOIN wanted USING (source) ORDER BY ALL",
+            [str(path)],
+        ).fetchall()
+
+
+@contextmanager
+def _aliases(path: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+    """Open an aliases file: a connection, and SQL that reads the file, whose path is its parameter."""
     first = _first_line(path).split("\t")
     if len(first) != 3:
         raise UnreadableFile(
@@ -164,11 +211,7 @@ def read_aliases(path: Path, sources: Collection[str]) -> list[tuple[str, str]]:
     types = dict.fromkeys(("protein_id", "alias", "source"), "VARCHAR")
     scan = _scan(path, types, TAB, header=not _PROTEIN.fullmatch(first[0]))
     with duckdb.connect() as connection, _named(path, types):
-        return connection.execute(
-            f"SELECT DISTINCT protein_id, alias FROM {scan} WHERE list_has_any(string_split(source, ' '), ?) "
-            "ORDER BY protein_id, alias",
-            [str(path), sorted(sources)],
-        ).fetchall()
+        yield connection, scan
 
 
 def _links_header(path: Path) -> tuple[list[str], str]:
