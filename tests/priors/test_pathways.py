@@ -1,15 +1,16 @@
-from itertools import combinations
+import json
 
+import anndata
+import mudata
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import sparse
 
 from heteromics import _config
-from heteromics.errors import PriorError, RecipeError, UnreadableFile
+from heteromics.errors import DataError, MissingLayer, MissingModality, PriorError, RecipeError, UnreadableFile
 from heteromics.priors import PriorStore
-from heteromics.priors.pathways import PathwayConfig, build_pathways, read_gmt, shared_sets
+from heteromics.priors.pathways import PathwayConfig, build_pathways
 from tests.priors.prior_files import context_with, fits, tally, written
 
 GMT = (
@@ -20,44 +21,6 @@ GMT = (
     "EMPTY\tfour\n"
     "RNA\tfive\tY_RNA\tJUN\tENSG01.4\tTP53\n"
 )
-
-
-def test_gmt_is_read_with_repeats_counted_and_empty_sets_kept(tmp_path):
-    for name in ("sets.gmt", "sets.gmt.gz"):
-        sets = read_gmt(written(tmp_path / name, GMT))
-        assert [one.name for one in sets] == ["STRESS", "SUGAR", "NONE", "EMPTY", "RNA"]
-        assert sets[0] == ("STRESS", "http://one", ("TP53", "JUN"), 1)
-        assert sets[1].members == ("GAPDH", "JUN", "TP53")
-        assert sets[3].members == ()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("A\tx\tTP53\nB TP53 JUN\n", r"line 2: found 'B TP53 JUN', expected name, description and genes separated by"),
-        ("A\tx\tTP53\n\nB\ty\tJUN\nA\tz\tJUN\n", r"line 4: gene set A was given in line 1 already"),
-        ("\n", "no gene set in it"),
-        ("\tx\tTP53\n", "line 1: found"),
-    ],
-)
-def test_broken_gmt_lines_are_named(tmp_path, text, message):
-    with pytest.raises(UnreadableFile, match=message):
-        read_gmt(written(tmp_path / "sets.gmt", text))
-
-
-@given(st.lists(st.sets(st.integers(0, 7)), min_size=1, max_size=8))
-@settings(max_examples=80, deadline=None)
-def test_shared_sets_agree_with_looking_at_every_pair(sets):
-    member = np.zeros((8, len(sets)), bool)
-    for column, rows in enumerate(sets):
-        member[sorted(rows), column] = True
-    pairs = shared_sets(sparse.csr_array(member))
-    expected = []
-    for a, b in combinations(range(8), 2):
-        both, either = (member[a] & member[b]).sum(), (member[a] | member[b]).sum()
-        if both:
-            expected.append((a, b, both, both / either))
-    np.testing.assert_allclose(np.array(pairs).T, np.array(expected).reshape(-1, 4))
 
 
 def test_gene_sets_join_by_id_symbol_and_case_and_name_the_rest(tmp_path):
@@ -144,7 +107,6 @@ def test_entrez_ids_reach_genes_through_the_string_aliases(tmp_path):
         "gmt": written(tmp_path / "sets.gmt", "A\tx\t7157\t99\t3725\t5\n"),
         "string_aliases": written(tmp_path / "aliases.txt.gz", aliases),
     }
-    assert PathwayConfig(ids="entrez").source_names() == ("gmt", "string_aliases")
     built = build_pathways(context_with(files), PathwayConfig(ids="entrez"))
     assert built.tables["gene_pathway"]["gene_id"].to_pylist() == ["ENSG01"]
     found = {match.name: (match.outcome, match.detail) for match in built.matches["gene_pathway"]}
@@ -167,6 +129,140 @@ def test_nothing_joined_is_an_error_that_guesses_why(tmp_path, members, fix):
         build_pathways(context, PathwayConfig())
 
 
-def test_recipe_keys_are_checked():
-    with pytest.raises(RecipeError, match="found max_set_size 1, expected 2 or more"):
-        _config.build(PathwayConfig, {"max_set_size": 1}, "edges.pathways")
+VALUES = np.array(
+    [[3.0, 0, 3, 7], [4, 0, 0, 7], [0, 5, 1, 7], [9, 9, 9, 7]], np.float32
+)  # the last cell is no training cell
+COLUMNS = ["TP53", "ENSG02", "JUN", "MALAT1"]
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """Gene sets, cells, and the names of the three to look at."""
+    data = anndata.AnnData(sparse.csr_matrix(VALUES), layers={"double": sparse.csr_matrix(2 * VALUES**2)})
+    data.obs_names, data.var_names = [f"c{row}" for row in range(4)], COLUMNS
+    data.write_h5ad(tmp_path / "rna.h5ad")
+    return {
+        "gmt": written(tmp_path / "sets.gmt", GMT),
+        "summary_data": tmp_path / "rna.h5ad",
+        "summary_cells": written(tmp_path / "cells.txt", "c2\nc0\n\nc1\n"),
+    }
+
+
+def weights(built):
+    return {(row["gene_a"][-1], row["gene_b"][-1]): row["weight"] for row in built.tables["gene_gene"].to_pylist()}
+
+
+def cosines(values):
+    unit = values / np.linalg.norm(values, axis=0)
+    return {
+        (str(a + 1), str(b + 1)): pytest.approx(unit[:, a] @ unit[:, b], abs=1e-6) for a, b in ((0, 1), (0, 2), (1, 2))
+    }
+
+
+def test_pairs_weigh_the_cosine_of_expression_over_the_named_cells_alone(measured):
+    built = build_pathways(context_with(measured), PathwayConfig(weight="cosine"))
+    assert fits(built)
+    assert weights(built) == cosines(VALUES[:3])
+    assert weights(built)["1", "2"] == 0
+    row = built.tables["gene_gene"].to_pylist()[1]
+    assert row["evidence"] == "gene sets of sets.gmt, cosine over 3 cells of rna.h5ad, shared: 3"
+    assert [source.label for source in built.sources["gene_gene"]] == ["sets.gmt", "rna.h5ad", "cells.txt"]
+    every = build_pathways(context_with(measured), PathwayConfig(weight="cosine", all_cells=True))
+    assert weights(every) == cosines(VALUES)
+    layer = build_pathways(context_with(measured), PathwayConfig(weight="cosine", layer="double"))
+    assert weights(layer) == cosines(VALUES[:3] ** 2)
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense", "h5mu", "feature_types"])
+def test_cosine_reads_every_form_of_expression(measured, tmp_path, form):
+    make = {"csc": sparse.csc_matrix, "dense": np.asarray}.get(form, sparse.csr_matrix)
+    data = anndata.AnnData(make(VALUES), obs=pd.DataFrame(index=[f"c{row}" for row in range(4)]))
+    data.var_names = COLUMNS
+    path = tmp_path / f"own.{'h5mu' if form == 'h5mu' else 'h5ad'}"
+    if form == "h5mu":
+        peaks = data[:, :1].copy()
+        peaks.var_names = ["chr1:0-9"]
+        with mudata.set_options(pull_on_update=False):
+            mudata.MuData({"GEX": data, "atac": peaks}).write_h5mu(path)
+    elif form == "feature_types":
+        peaks = anndata.AnnData(sparse.csr_matrix(np.ones((4, 1), np.float32)), obs=data.obs)
+        peaks.var_names = ["GAPDH"]
+        both = anndata.concat([peaks, data], axis=1)
+        both.var["feature_types"] = ["Peaks", *["Gene Expression"] * 4]
+        both.write_h5ad(path)
+    else:
+        data.write_h5ad(path)
+    built = build_pathways(context_with(measured | {"summary_data": path}), PathwayConfig(weight="cosine"))
+    assert weights(built) == cosines(VALUES[:3])
+
+
+def test_genes_without_expression_make_no_pair_and_are_named(measured, tmp_path):
+    data = anndata.read_h5ad(measured["summary_data"])[:, ["JUN", "TP53"]].copy()
+    data.write_h5ad(tmp_path / "few.h5ad")
+    built = build_pathways(
+        context_with(measured | {"summary_data": tmp_path / "few.h5ad"}), PathwayConfig(weight="cosine")
+    )
+    assert list(weights(built)) == [("1", "3")]
+    (match,) = built.matches["gene_gene"]
+    assert (match.source, match.name, match.outcome) == ("few.h5ad", "ENSG02", "absent")
+    assert tally(built, "gene_gene") == {"matched": 2, "absent": 1}
+
+
+def test_cells_must_be_named_and_be_in_the_data(measured, tmp_path):
+    assert PathwayConfig(weight="cosine").source_names() == ("gmt", "summary_data", "summary_cells")
+    assert PathwayConfig(weight="cosine", all_cells=True).source_names() == ("gmt", "summary_data")
+    config = PathwayConfig(weight="cosine")
+    for text, said in (("c0\nd1\nd2\n", r"2 of 3 names are no cell of rna.h5ad: d1, d2"), ("\n", "0 of 0 names")):
+        files = measured | {"summary_cells": written(tmp_path / "own.txt", text)}
+        with pytest.raises(DataError, match=said):
+            build_pathways(context_with(files), config)
+
+
+def test_data_that_cannot_be_used_are_refused(measured, tmp_path):
+    def build(data, **keys):
+        data.write_h5ad(tmp_path / "own.h5ad")
+        files = measured | {"summary_data": tmp_path / "own.h5ad"}
+        return build_pathways(context_with(files), PathwayConfig(weight="cosine", all_cells=True, **keys))
+
+    data = anndata.read_h5ad(measured["summary_data"])
+    with pytest.raises(MissingLayer, match="has no layer counts: found double"):
+        build(data, layer="counts")
+    broken = data.copy()
+    broken.X[0, 0] = np.nan
+    with pytest.raises(DataError, match="values that are not finite"):
+        build(broken)
+    data.var_names = [f"FBgn{row}" for row in range(4)]
+    with pytest.raises(PriorError, match=r"none of its 4 genes is in a gene set(.|\n)*data: FBgn0"):
+        build(data)
+    data.var["feature_types"] = "Peaks"
+    with pytest.raises(MissingModality, match="holds no rna modality: found Peaks"):
+        build(data)
+    with pytest.raises(UnreadableFile, match="is not a readable HDF5 file"):
+        build_pathways(context_with(measured | {"summary_data": measured["gmt"]}), PathwayConfig(weight="cosine"))
+
+
+def test_msigdb_json_gives_what_gmt_gives(tmp_path):
+    sets = {"STRESS": ["TP53", "JUN", "TP53"], "SUGAR": ["GAPDH", "JUN", "TP53"], "EMPTY": []}
+    listed = {
+        name: {"geneSymbols": members, "collection": "H", "exactSource": name[0]} for name, members in sets.items()
+    }
+    built = build_pathways(context_with({"gmt": written(tmp_path / "h.json.gz", json.dumps(listed))}), PathwayConfig())
+    lines = "".join("\t".join([name, "x", *members]) + "\n" for name, members in sets.items())
+    same = build_pathways(context_with({"gmt": written(tmp_path / "sets.gmt", lines)}), PathwayConfig())
+    assert built.tables["pathway"]["description"].to_pylist() == ["H, S", "H, S"]
+    for name, columns in (("gene_pathway", ["gene_id", "pathway_id"]), ("gene_gene", ["gene_a", "gene_b", "weight"])):
+        assert built.tables[name].select(columns).equals(same.tables[name].select(columns))
+    assert [(match.name, match.outcome) for match in built.matches["pathway"]] == [("EMPTY", "empty")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"max_set_size": 1}, "found max_set_size 1, expected 2 or more"),
+        ({"all_cells": True}, "layer and all_cells are for weight cosine"),
+        ({"weight": "pearson"}, "found 'pearson', expected one of 'jaccard', 'cosine'"),
+    ],
+)
+def test_recipe_keys_are_checked(keys, message):
+    with pytest.raises(RecipeError, match=message):
+        _config.build(PathwayConfig, keys, "edges.pathways")

@@ -1,12 +1,11 @@
-"""Gene sets from GMT files: which genes are in which set, and which pairs of genes share sets."""
+"""Gene sets: which genes are in which set, and which pairs of genes share sets."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,106 +13,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from heteromics.errors import PriorError, UnreadableFile, some
-from heteromics.priors._files import text_lines
+from heteromics.errors import PriorError, some
+from heteromics.priors._ends import tally
+from heteromics.priors._set_weights import cosine_pairs
 from heteromics.priors._string_files import ENTREZ_SOURCES, GENE_ID_SOURCES, read_aliases
-from heteromics.priors.identifiers import NamesJoined, join_names, joined_with, match_names
+from heteromics.priors.gene_sets import GeneSet, read_gene_sets, read_gmt
+from heteromics.priors.identifiers import GenesJoined, join_genes, joined_with, match_names
+from heteromics.priors.set_pairs import SharedSets, shared_sets
 from heteromics.priors.tables import Built, Count, Match, Source
 
 if TYPE_CHECKING:
     from heteromics.priors.planning import Estimated, PlanContext
     from heteromics.priors.tables import BuildContext
 
+__all__ = ["GeneSet", "PathwayConfig", "SharedSets", "build_pathways", "estimate_pathways", "read_gmt", "shared_sets"]
+
 Ints = npt.NDArray[np.int64]
-
-
-class GeneSet(NamedTuple):
-    """One line of a GMT file; ``members`` are unique, in file order, ``repeated`` counts those listed again."""
-
-    name: str
-    description: str
-    members: tuple[str, ...]
-    repeated: int
-
-
-class SharedSets(NamedTuple):
-    """Pairs of genes that share a set, each field of shape (E,): rows with ``a < b``, sets shared, Jaccard index."""
-
-    a: Ints
-    b: Ints
-    shared: Ints
-    jaccard: npt.NDArray[np.float64]
-
-
-def read_gmt(path: Path) -> list[GeneSet]:
-    """Read gene sets: name, description and members on each line, separated by tabs (Broad Institute, GMT format).
-
-    A set without members is kept, with none; blank lines are skipped.
-
-    Raises
-    ------
-    UnreadableFile
-        For a line without tabs or without a name, a name given twice (both lines are named), no set at all, or a
-        damaged gzip.
-    """
-    sets: list[GeneSet] = []
-    first_line: dict[str, int] = {}
-    for number, line in text_lines(path):
-        if not line.strip():
-            continue
-        name, *rest = (field.strip() for field in line.split("\t"))
-        if not name or not rest:
-            raise UnreadableFile(
-                f"{path}, line {number}: found {line[:60]!r}, expected name, description and genes separated by tabs."
-            )
-        if name in first_line:
-            raise UnreadableFile(
-                f"{path}, line {number}: gene set {name} was given in line {first_line[name]} already."
-            )
-        first_line[name] = number
-        listed = [member for member in rest[1:] if member]
-        members = tuple(dict.fromkeys(listed))
-        sets.append(GeneSet(name, rest[0], members, len(listed) - len(members)))
-    if not sets:
-        raise UnreadableFile(f"{path}: no gene set in it. Expected lines of name, description and genes.")
-    return sets
-
-
-def shared_sets(membership: sparse.csr_array) -> SharedSets:
-    """Find all pairs of genes that share at least one set, by one sparse Gram matrix.
-
-    Parameters
-    ----------
-    membership
-        Genes x sets, (G, S), each stored entry a membership, no entry twice.
-
-    Returns
-    -------
-    SharedSets
-        Pairs ordered by ``a``, then ``b``; with n = M M^T, the Jaccard index is n_ab / (n_aa + n_bb - n_ab), the
-        number of sets that hold both genes over the number that hold either (Jaccard 1912).
-
-    Notes
-    -----
-    Cost and memory follow the sum of the squared set sizes; very large sets are to be left out before.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from scipy import sparse
-    >>> pairs = shared_sets(sparse.csr_array(np.array([[1, 1, 0], [1, 1, 1], [0, 0, 1]])))
-    >>> list(zip(pairs.a.tolist(), pairs.b.tolist(), pairs.shared.tolist(), pairs.jaccard.round(3).tolist()))
-    [(0, 1, 2, 0.667), (1, 2, 1, 0.333)]
-    """
-    ones = sparse.csr_array(
-        (np.ones(membership.nnz, np.int32), membership.indices, membership.indptr), shape=membership.shape
-    )
-    above = sparse.triu(ones @ ones.T, k=1, format="csr")  # (G, G), as many entries as pairs that share a set
-    above.sort_indices()
-    degree = np.diff(ones.indptr).astype(np.int64)  # (G,)
-    a = np.repeat(np.arange(ones.shape[0]), np.diff(above.indptr))
-    b, shared = above.indices.astype(np.int64), above.data.astype(np.int64)
-    return SharedSets(a, b, shared, shared / (degree[a] + degree[b] - shared))
+_SYMBOLS = re.compile(r'"geneSymbols"\s*:\s*\[([^\]]*)\]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,25 +40,38 @@ class PathwayConfig:
     ----------
     ids
         What the members are: ``symbol`` (Ensembl ids are understood too) or ``entrez``. Entrez ids reach the genes
-        through the STRING aliases, which name both for a protein.
+        through the alias tables that are given, else through the STRING aliases, which name both for a protein.
     gene_gene
         Whether pairs of genes that share sets go to table ``gene_gene``.
     max_set_size
         Larger sets (genes in table ``gene``) make no pairs and do not count for their weight: a set of n genes makes
         n (n - 1) / 2 pairs. 500 is the usual upper limit in gene set enrichment (GSEA user guide, ``set_max``).
+    weight
+        ``jaccard`` of the two genes' sets, or ``cosine`` of their expression over the cells named in source
+        ``summary_cells`` (training cells), read from source ``summary_data``.
+    layer
+        Layer of the data to read; X where none is named. scMoGNN's weights are those of normalised values.
+    all_cells
+        Look at every cell of ``summary_data``, test cells included, instead of those named.
     """
 
     ids: Literal["symbol", "entrez"] = "symbol"
     gene_gene: bool = True
     max_set_size: int = 500
+    weight: Literal["jaccard", "cosine"] = "jaccard"
+    layer: str | None = None
+    all_cells: bool = False
 
     def __post_init__(self) -> None:
         if self.max_set_size < 2:
             raise ValueError(f"found max_set_size {self.max_set_size}, expected 2 or more.")
+        if self.weight != "cosine" and (self.layer is not None or self.all_cells):
+            raise ValueError("layer and all_cells are for weight cosine. Fix: set `weight: cosine`, or leave them out.")
 
     def source_names(self) -> tuple[str, ...]:
-        """Gene sets come from source ``gmt``; Entrez ids also need ``string_aliases``."""
-        return ("gmt", "string_aliases") if self.ids == "entrez" else ("gmt",)
+        """Gene sets come from source ``gmt``; cosine weights look at the named cells of ``summary_data``."""
+        cells = () if self.all_cells else ("summary_cells",)
+        return ("gmt", "summary_data", *cells) if self.weight == "cosine" else ("gmt",)
 
 
 def build_pathways(context: BuildContext, config: PathwayConfig) -> Built:
@@ -151,50 +80,46 @@ def build_pathways(context: BuildContext, config: PathwayConfig) -> Built:
     Raises
     ------
     UnreadableFile
-        As :func:`read_gmt`.
+        As :func:`~heteromics.priors.gene_sets.read_gene_sets`.
     PriorError
         When no member of any set is a gene of the store; says so when the members look like Entrez ids.
+    DataError
+        For cosine weights: when the data hold no expression, or ``summary_cells`` names cells they have not.
     """
     source = context.source("gmt")
-    sets = read_gmt(source.path)
+    sets = read_gene_sets(source.path)
     names = list(dict.fromkeys(member for gene_set in sets for member in gene_set.members))
     genes = context.query("SELECT gene_id, symbol FROM gene ORDER BY gene_id")
-    joined = _join(context, config, names, genes)
-    row_of = dict(zip(names, joined.row.tolist(), strict=True))
-    if not (joined.row >= 0).any():
+    joined, sources = _join(context, config, names)
+    if not any(joined.gene_id):
         raise _nothing_joined(source, config, names, genes)
+    rank = {gene: row for row, gene in enumerate(genes["gene_id"].to_pylist())}
+    row_of = {name: -1 if gene is None else rank[gene] for name, gene in zip(names, joined.gene_id, strict=True)}
     membership, repeated = _membership(sets, row_of, genes.num_rows)
     sizes = np.bincount(membership.indices, minlength=len(sets))
-    matches = {
-        "pathway": [_unusable(source, one) for one, size in zip(sets, sizes, strict=True) if size == 0],
-        "gene_pathway": [
-            Match(source.label, name, outcome, detail)
-            for name, outcome, detail in zip(names, joined.outcome, joined.detail, strict=True)
-            if outcome != "matched"
-        ],
-    }
-    counts = {
-        "pathway": [
-            Count(source.label, "matched", int(np.count_nonzero(sizes))),
-            *_tally(source, (match.outcome for match in matches["pathway"])),
-        ],
-        "gene_pathway": [*_tally(source, joined.outcome), Count(source.label, "duplicated", repeated)],
-    }
-    tables = _set_tables(sets, sizes, membership, genes["gene_id"], source)
+    unusable = [_unusable(source, one) for one, size in zip(sets, sizes, strict=True) if size == 0]
+    built = Built(
+        _set_tables(sets, sizes, membership, genes["gene_id"], source),
+        {"pathway": [source], "gene_pathway": [source, *sources]},
+        {
+            "pathway": unusable,
+            "gene_pathway": [
+                Match(source.label, name, outcome, detail)
+                for name, outcome, detail in zip(names, joined.outcome, joined.detail, strict=True)
+                if outcome != "matched"
+            ],
+        },
+        {
+            "pathway": [
+                Count(source.label, "matched", int(np.count_nonzero(sizes))),
+                *tally(source.label, (match.outcome for match in unusable)),
+            ],
+            "gene_pathway": [*tally(source.label, joined.outcome), Count(source.label, "duplicated", repeated)],
+        },
+    )
     if config.gene_gene:
-        context.progress("pairing genes that share sets")
-        tables["gene_gene"], large = _pairs_table(membership, sizes, genes["gene_id"], config, source)
-        matches["gene_gene"] = [
-            Match(source.label, sets[row].name, "filtered", f"{sizes[row]:,} genes, more than {config.max_set_size:,}")
-            for row in large
-        ]
-        counts["gene_gene"] = [Count(source.label, "filtered", large.size)]
-    sources = [source, *([context.source("string_aliases")] if config.ids == "entrez" else [])]
-    return Built(tables, dict.fromkeys(tables, sources), matches, counts)
-
-
-def _tally(source: Source, outcomes: Iterable[str]) -> list[Count]:
-    return [Count(source.label, outcome, n) for outcome, n in sorted(Counter(outcomes).items())]
+        _add_pairs(built, context, config, [one.name for one in sets], membership, sizes)
+    return built
 
 
 def _unusable(source: Source, gene_set: GeneSet) -> Match:
@@ -203,18 +128,27 @@ def _unusable(source: Source, gene_set: GeneSet) -> Match:
     return Match(source.label, gene_set.name, "absent", f"none of its {len(gene_set.members):,} genes is in table gene")
 
 
-def _join(context: BuildContext, config: PathwayConfig, names: list[str], genes: pa.Table) -> NamesJoined:
+def _join(context: BuildContext, config: PathwayConfig, names: list[str]) -> tuple[GenesJoined, list[Source]]:
+    """Find the genes that members mean, and say which further sources were asked."""
+    joined = join_genes(context, names)
+    if config.ids == "symbol" or not context.has_source("string_aliases"):
+        return joined, []
+    aliases = context.source("string_aliases")
+    genes = context.query("SELECT gene_id, symbol FROM gene ORDER BY gene_id")
     gene_id, symbol = genes["gene_id"].to_pylist(), genes["symbol"].to_pylist()
-    if config.ids == "symbol":
-        return join_names(names, gene_id, symbol, context.reported.get("gene", ()))
-    reached = _genes_by_entrez(context.source("string_aliases"), gene_id)
-    hits = [sorted(reached.get(name, ())) for name in names]
-    absent = ["its protein joined no gene" if name in reached else "not in the STRING aliases" for name in names]
-    return NamesJoined(
-        np.array([found[0] if len(found) == 1 else -1 for found in hits], np.int64),
-        ["absent" if not found else "alias" if len(found) == 1 else "ambiguous" for found in hits],
-        [joined_with(found, gene_id, symbol) or why for found, why in zip(hits, absent, strict=True)],
-    )
+    reached = _genes_by_entrez(aliases, gene_id)
+    found = [
+        (gene, outcome, detail) if outcome != "absent" else _through(sorted(reached.get(name, ())), gene_id, symbol)
+        for name, gene, outcome, detail in zip(names, *joined, strict=True)
+    ]
+    why = {True: "its protein joined no gene", False: "not in the STRING aliases"}
+    detail = [said or why[name in reached] for name, (_, _, said) in zip(names, found, strict=True)]
+    return GenesJoined([gene for gene, _, _ in found], [outcome for _, outcome, _ in found], detail), [aliases]
+
+
+def _through(hits: list[int], gene_id: list[str], symbol: list[str]) -> tuple[str | None, str, str]:
+    outcome = "absent" if not hits else "alias" if len(hits) == 1 else "ambiguous"
+    return gene_id[hits[0]] if len(hits) == 1 else None, outcome, joined_with(hits, gene_id, symbol)
 
 
 def _genes_by_entrez(aliases: Source, gene_id: list[str]) -> dict[str, set[int]]:
@@ -267,30 +201,51 @@ def _set_tables(
     }
 
 
-def _pairs_table(
-    membership: sparse.csr_array, sizes: Ints, gene_id: pa.ChunkedArray, config: PathwayConfig, source: Source
-) -> tuple[pa.Table, Ints]:
-    """Return gene pairs (genes are ordered by identifier, so that gene_a < gene_b) and the sets that were too large."""
+def _add_pairs(
+    built: Built,
+    context: BuildContext,
+    config: PathwayConfig,
+    names: list[str],
+    membership: sparse.csr_array,
+    sizes: Ints,
+) -> None:
+    """Add pairs of genes to what is built; rows of ``membership`` are in the order of their identifiers."""
+    context.progress("pairing genes that share sets")
+    source = built.sources["pathway"][0]
+    gene_id = context.query("SELECT gene_id FROM gene ORDER BY gene_id")["gene_id"]
+    usable = sparse.csr_array(membership[:, np.flatnonzero(sizes <= config.max_set_size)])
     large = np.flatnonzero(sizes > config.max_set_size)
-    pairs = shared_sets(sparse.csr_array(membership[:, np.flatnonzero(sizes <= config.max_set_size)]))
-    count = pc.cast(pa.array(pairs.shared), pa.string())
-    table = pa.table(
+    matches = [
+        Match(source.label, names[row], "filtered", f"{sizes[row]:,} genes, more than {config.max_set_size:,}")
+        for row in large
+    ]
+    counts, sources = [Count(source.label, "filtered", large.size)], [source]
+    if config.weight == "cosine":
+        pairs, weight, seen = cosine_pairs(
+            context, usable, gene_id.to_pylist(), layer=config.layer, all_cells=config.all_cells
+        )
+        matches, counts, sources = [*matches, *seen.matches], [*counts, *seen.counts], [*sources, *seen.sources]
+        says = f"gene sets of {source.label}, cosine over {seen.cells:,} cells of {seen.sources[0].label}, shared:"
+    else:
+        pairs = shared_sets(usable)
+        weight, says = pairs.jaccard, f"gene sets of {source.label} shared:"
+    built.tables["gene_gene"] = pa.table(
         {
             "gene_a": gene_id.take(pa.array(pairs.a)),
             "gene_b": gene_id.take(pa.array(pairs.b)),
             "source": pa.repeat(pa.scalar("pathway"), pairs.a.size),
-            "weight": pairs.jaccard,
-            "evidence": pc.binary_join_element_wise(f"gene sets of {source.label} shared:", count, " "),
+            "weight": weight,
+            "evidence": pc.binary_join_element_wise(says, pc.cast(pa.array(pairs.shared), pa.string()), " "),
         }
     )
-    return table, large
+    built.sources["gene_gene"], built.matches["gene_gene"], built.counts["gene_gene"] = sources, matches, counts
 
 
 def _nothing_joined(source: Source, config: PathwayConfig, names: list[str], genes: pa.Table) -> PriorError:
     numeric = 2 * sum(name.isdecimal() for name in names) > len(names)
     fix = "give gene sets and a GTF of one organism"
     if config.ids == "symbol" and numeric:
-        fix = "the members look like Entrez ids: set `ids: entrez`, and give source string_aliases"
+        fix = "the members look like Entrez ids: set `ids: entrez`, and give source string_aliases or aliases_NAME"
     elif config.ids == "entrez" and not numeric:
         fix = "the members do not look like Entrez ids: set `ids: symbol`"
     return PriorError(
@@ -303,6 +258,8 @@ def estimate_pathways(plan: PlanContext, config: PathwayConfig) -> Estimated:
     """Estimate the number of gene sets, members and pairs."""
 
     def members(lines: list[str]) -> list[int]:
+        if lines and lines[0].startswith("{"):
+            return [listed.count('"') // 2 for listed in _SYMBOLS.findall(" ".join(lines))]
         return [line.count("\t") - 1 for line in lines if line.count("\t") > 1]
 
     def pairs(lines: list[str]) -> float:

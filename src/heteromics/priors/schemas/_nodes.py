@@ -43,7 +43,7 @@ TABLES = (
         "Gene sets",
         (
             identifier("pathway_id", "name of the gene set"),
-            Column("description", "VARCHAR", "second column of the GMT file"),
+            Column("description", "VARCHAR", "second column of the GMT file; of MSigDB JSON, collection and exact source"),
             Column("size", "INTEGER", "number of its genes that are in table gene"),
         ),
         ("pathway_id",),
