@@ -52,7 +52,7 @@ def test_batches_hold_what_they_may_and_all_of_it(both, monkeypatch, bases, rows
     context = with_peaks({"fasta": both}, PEAKS)
     with open_genome(context, FastaConfig(), "k") as opened:
         regions = peaks(context)
-        found = list(read_batches(regions, opened, batch_rows=rows))
+        found = list(read_batches(regions, opened, most_rows=rows))
     assert [batch.rows.size for batch in found] == sizes
     assert [row for batch in found for row in batch.rows.tolist()] == [0, 1, 2, 3]
     text = b"".join(batch.bases.tobytes() for batch in found).decode()

@@ -198,37 +198,50 @@ def promoters(context: BuildContext, promoter_bp: int, key: str) -> pa.Table:
     )
 
 
-def read_batches(
-    regions: pa.Table, genome: Genome, *, batch_bases: int | None = None, batch_rows: int | None = None
-) -> Iterator[Batch]:
-    """Read regions chromosome by chromosome, a batch at a time; those that lie outside the FASTA are passed over.
+def batch_rows(
+    regions: pa.Table, genome: Genome, *, batch_bases: int | None = None, most_rows: int | None = None
+) -> list[tuple[str, Ints]]:
+    """Part regions into batches, chromosome by chromosome; those that lie outside the FASTA are in none.
 
     Parameters
     ----------
     regions
         Name, chromosome, start and end (0-based, half-open) of each region, in this order of columns.
     genome
-        Where to read.
+        Where they will be read.
     batch_bases
         Bases to hold at a time, by default ``BATCH_BASES``; a longer region makes a batch of its own.
-    batch_rows
+    most_rows
         Most regions of a batch; left out, there is no such limit.
+
+    Returns
+    -------
+    list of (str, numpy.ndarray)
+        Chromosome and rows of each batch.
     """
     names = np.array(regions.column(1).to_pylist(), dtype=object)
     start, end = (regions.column(place).to_numpy() for place in (2, 3))
+    batches = []
     for chrom, record in genome.records.items():
         rows = np.flatnonzero((names == chrom) & (end <= len(record)))
         batch = np.cumsum(end[rows] - start[rows]) // (batch_bases or BATCH_BASES)  # (n,), never falls
-        if batch_rows is not None:
-            batch = batch + np.arange(rows.size) // batch_rows
-        for part in np.split(rows, np.flatnonzero(np.diff(batch)) + 1):
-            if not part.size:
-                continue
-            text = "".join(
-                record[begin:stop] for begin, stop in zip(start[part].tolist(), end[part].tolist(), strict=True)
-            )
-            offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(end[part] - start[part])])
-            yield Batch(part, np.frombuffer(text.encode("ascii"), np.uint8), offsets)
+        if most_rows is not None:
+            batch = batch + np.arange(rows.size) // most_rows
+        parts = np.split(rows, np.flatnonzero(np.diff(batch)) + 1)
+        batches += [(chrom, part) for part in parts if part.size]
+    return batches
+
+
+def read_batches(
+    regions: pa.Table, genome: Genome, *, batch_bases: int | None = None, most_rows: int | None = None
+) -> Iterator[Batch]:
+    """Read regions a batch at a time, parted as :func:`batch_rows` does."""
+    start, end = (regions.column(place).to_numpy() for place in (2, 3))
+    for chrom, rows in batch_rows(regions, genome, batch_bases=batch_bases, most_rows=most_rows):
+        record, places = genome.records[chrom], zip(start[rows].tolist(), end[rows].tolist(), strict=True)
+        text = "".join(record[begin:stop] for begin, stop in places)
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(end[rows] - start[rows])])
+        yield Batch(rows, np.frombuffer(text.encode("ascii"), np.uint8), offsets)
 
 
 def outside(regions: pa.Table, genome: Genome, table: str, config: FastaConfig) -> list[Match]:

@@ -159,7 +159,7 @@ def build_kmers(context: BuildContext, config: KmerConfig) -> Built:
 def _table(regions: pa.Table, genome: Genome, k: int, context: BuildContext) -> pa.Table:
     width = len(canonical_kmers(k))
     frequency = np.full((regions.num_rows, width), np.nan, np.float32)
-    for batch in read_batches(regions, genome, batch_rows=max(1, _COUNTS // width)):
+    for batch in read_batches(regions, genome, most_rows=max(1, _COUNTS // width)):
         context.progress(f"{k}-mers from {regions.column(0)[int(batch.rows[0])]}")
         frequency[batch.rows] = kmer_frequencies(batch.bases, batch.offsets, k)
     arrays = pa.FixedSizeListArray.from_arrays(pa.array(frequency.ravel()), width)
