@@ -11,6 +11,8 @@ from heteromics.priors.genes import GeneConfig, build_genes, estimate_gene
 from heteromics.priors.interactions import InteractionConfig, build_interactions, estimate_interactions
 from heteromics.priors.kmers import KmerConfig, build_kmers, estimate_kmers
 from heteromics.priors.links import GenePeakConfig, build_gene_peak, estimate_gene_peak
+from heteromics.priors.motif_peak import MotifPeakConfig, build_motif_peak, estimate_motif_peak
+from heteromics.priors.motifs import MotifConfig, build_motifs, estimate_motif
 from heteromics.priors.pairs import PairsConfig, build_pairs, estimate_pairs
 from heteromics.priors.pathways import PathwayConfig, build_pathways, estimate_pathways
 from heteromics.priors.peaks import PeakConfig, build_peaks, estimate_peak
@@ -101,6 +103,16 @@ BUILDERS: tuple[Builder, ...] = (
         may_read=("regions_*",),
     ),
     Builder(
+        "nodes",
+        "motif",
+        MotifConfig,
+        build_motifs,
+        estimate_motif,
+        needs=("gene",),
+        makes=("motif", "motif_tf"),
+        may_read=("motif_factors",),
+    ),
+    Builder(
         "edges",
         "gene_peak",
         GenePeakConfig,
@@ -156,6 +168,15 @@ BUILDERS: tuple[Builder, ...] = (
         needs=("gene",),
         makes=("tf_gene",),
         may_read=("regulons_*",),
+    ),
+    Builder(
+        "edges",
+        "motif_peak",
+        MotifPeakConfig,
+        build_motif_peak,
+        estimate_motif_peak,
+        needs=("peak", "motif"),
+        makes=("motif_peak", "tf_peak"),
     ),
     Builder(
         "attributes",
