@@ -1,10 +1,10 @@
-"""Genes: from a GTF to tables ``gene`` and ``gene_attribute``, and from the names data use to genes."""
+"""Genes: from an annotation to genes, transcripts and their parts, and from the names data use to genes."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,15 +15,19 @@ from numpy.typing import NDArray
 from heteromics.errors import PriorError, UnreadableFile, some
 from heteromics.priors._files import feature_names, text_lines
 from heteromics.priors.assembly import Style, check_ends, check_names, to_style
-from heteromics.priors.gtf import Annotation, exon_union_length, read_gtf
+from heteromics.priors.gene_files import read_gene_models
+from heteromics.priors.gene_models import GeneModels, Kind, Parts, transcription_start, union_length
+from heteromics.priors.gene_parts import gene_part_table, merged_parts
 from heteromics.priors.identifiers import join_names, strip_version
 from heteromics.priors.tables import Built, Count, Match, Source
+from heteromics.priors.transcripts import transcript_table
 
 if TYPE_CHECKING:
     from heteromics.priors.planning import Estimated, PlanContext
     from heteromics.priors.tables import BuildContext
 
 Ints = NDArray[np.int64]
+_Reasons = dict[int, tuple[str, str]]  # outcome and detail by row of the annotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +40,23 @@ class GeneConfig:
     """Keep these alone; empty keeps all."""
     chrom_style: Style | None = None
     """Convert chromosome names to this style; left out, they are taken as they are."""
+    transcripts: bool = True
+    """Make table ``transcript``; empty where the annotation has none."""
+    parts: bool = True
+    """Make table ``gene_part``: exons, coding parts and untranslated ends; empty where the annotation has none."""
 
     def source_names(self) -> tuple[str, ...]:
         """Genes are read from source ``gtf``; source ``genes`` (names the data use) may be given beside it."""
         return ("gtf",)
 
 
-def transcription_start(start: Ints, end: Ints, strand: NDArray[np.str_]) -> Ints:
-    """Return the first transcribed base, 0-based: ``start`` on ``+`` or ``.``, ``end - 1`` on ``-``; shapes (G,).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> transcription_start(np.array([10, 10]), np.array([20, 20]), np.array(["+", "-"])).tolist()
-    [10, 19]
-    """
-    return np.where(strand == "-", end - 1, start)
-
-
 def build_genes(context: BuildContext, config: GeneConfig) -> Built:
-    """Build tables ``gene`` (by chromosome code and start) and ``gene_attribute`` from source ``gtf``.
+    """Build tables ``gene`` (by chromosome code and start), ``gene_attribute``, ``transcript`` and ``gene_part``.
 
-    An id at several places keeps the first, in file order; the others, genes left out by the recipe, genes on
-    chromosomes the assembly does not have, and genes without symbol are named in the match report. When source
-    ``genes`` is given, so is every name of it that means no gene for certain.
+    They are read from source ``gtf``: GTF, GFF3 or a UCSC gene table. An id at several places keeps the first, in the
+    order of the reader; the others, genes left out by the recipe, genes on chromosomes the assembly does not have, and
+    genes without symbol are named in the match report, and the transcripts of genes left out are counted. When source
+    ``genes`` is given, every name of it that means no gene for certain is named as well.
 
     Raises
     ------
@@ -69,8 +66,8 @@ def build_genes(context: BuildContext, config: GeneConfig) -> Built:
         When no gene has one of the biotypes asked for.
     """
     source = context.source("gtf")
-    annotation = read_gtf(source.path)
-    genes, left_out = _selected(annotation, context, config, source)
+    models = read_gene_models(source.path)
+    genes, left_out, why = _selected(models, context, config, source)
     code = {name: number for number, name in enumerate(context.chromosomes)}
     genes = genes.assign(code=genes["chrom"].map(code)).sort_values(["code", "chrom_start", "chrom_end", "gene_id"])
     unnamed = genes["symbol"] == ""
@@ -80,26 +77,41 @@ def build_genes(context: BuildContext, config: GeneConfig) -> Built:
     ]
     genes.loc[unnamed, "symbol"] = genes.loc[unnamed, "gene_id"]
     counts = _counts(source.label, len(genes) - int(unnamed.sum()), matches)
-    if annotation.aggregated:
-        counts.append(Count(source.label, "aggregated", annotation.aggregated))
+    if models.aggregated:
+        counts.append(Count(source.label, "aggregated", models.aggregated))
     sources = [source]
     if context.has_source("genes"):
         data = context.source("genes")
         data_matches, data_counts = _match_data(data, genes, left_out)
         matches, counts, sources = matches + data_matches, counts + data_counts, [source, data]
+    listed = transcript_table(models, genes, why, source.label, strip=config.strip_version)
+    parts = _kept_parts(models, genes)
+    tables = {"gene": _gene_table(genes), "gene_attribute": _attribute_table(parts, genes, listed.per_gene)}
+    built_matches, built_counts = {"gene": matches}, {"gene": counts}
+    if config.transcripts:
+        tables["transcript"] = listed.table
+        built_matches["transcript"], built_counts["transcript"] = listed.matches, listed.counts
+    if config.parts:
+        reverse = (genes["strand"] == "-").to_numpy()
+        merged = merged_parts(parts, reverse, len(models.transcripts))
+        tables["gene_part"] = gene_part_table(merged, tables["gene"]["gene_id"].combine_chunks())
+        built_counts["gene_part"] = [Count(source.label, "absent", models.astray)]
     return Built(
-        tables={"gene": _gene_table(genes), "gene_attribute": _attribute_table(annotation, genes)},
-        sources={"gene": sources, "gene_attribute": [source]},
-        matches={"gene": matches},
-        counts={"gene": counts},
+        tables=tables,
+        sources={name: sources if name == "gene" else [source] for name in tables},
+        matches=built_matches,
+        counts=built_counts,
     )
 
 
 def _selected(
-    annotation: Annotation, context: BuildContext, config: GeneConfig, source: Source
-) -> tuple[pd.DataFrame, list[Match]]:
-    """Apply style, guard, assembly, biotypes and one place per id; return the genes kept and those left out."""
-    genes = annotation.genes.assign(raw_id=annotation.genes["gene_id"])
+    models: GeneModels, context: BuildContext, config: GeneConfig, source: Source
+) -> tuple[pd.DataFrame, list[Match], dict[int, str]]:
+    """Apply style, guard, assembly, biotypes and one place per id.
+
+    Returns the genes kept, those left out as matches, and why a gene was left out, by its row.
+    """
+    genes = models.genes.assign(raw_id=models.genes["gene_id"])
     what = f"genes of {source.path.name}"
     if config.chrom_style:
         names = genes["chrom"].unique().tolist()
@@ -122,14 +134,9 @@ def _selected(
         genes["chrom_end"].to_numpy(np.int64),
         context.chromosomes,
     )
-    matches: list[Match] = []
     elsewhere = ~genes["chrom"].isin(list(context.chromosomes))
-    matches += [
-        Match(
-            source.label, gene["raw_id"], "wrong_assembly", f"{_named(gene)}: {context.assembly} has no {gene['chrom']}"
-        )
-        for gene in genes[elsewhere].to_dict("records")
-    ]
+    names = [f"{context.assembly} has no {name}" for name in genes.loc[elsewhere, "chrom"]]
+    reasons = _reasons(genes[elsewhere], "wrong_assembly", names)
     genes = genes[~elsewhere]
     if config.biotypes:
         unwanted = ~genes["biotype"].isin(config.biotypes)
@@ -138,28 +145,33 @@ def _selected(
                 f"{what}: none of {len(genes):,} has a biotype the recipe asks for ({some(config.biotypes, 6)}).\n"
                 f"  Found: {some(sorted(genes['biotype'].unique()), 12)}.\n  Fix: change `nodes.gene.biotypes`."
             )
-        matches += [
-            Match(source.label, gene["raw_id"], "filtered", f"{_named(gene)}: biotype {gene['biotype'] or 'not given'}")
-            for gene in genes[unwanted].to_dict("records")
-        ]
+        kinds = [f"biotype {name or 'not given'}" for name in genes.loc[unwanted, "biotype"]]
+        reasons |= _reasons(genes[unwanted], "filtered", kinds)
         genes = genes[~unwanted]
-    return _one_place_each(genes, source, matches)
+    genes, placed = _one_place_each(genes)
+    reasons |= placed
+    raw_id, symbol = models.genes["gene_id"].tolist(), models.genes["symbol"].tolist()
+    matches = [
+        Match(source.label, raw_id[row], outcome, f"{symbol[row] or raw_id[row]}: {detail}")
+        for row, (outcome, detail) in reasons.items()
+    ]
+    return genes, matches, {row: outcome for row, (outcome, _) in reasons.items()}
 
 
-def _one_place_each(genes: pd.DataFrame, source: Source, matches: list[Match]) -> tuple[pd.DataFrame, list[Match]]:
-    """Keep the first place of each id; the others join the matches as ``two_loci``, or ``duplicated`` if the same."""
+def _reasons(genes: pd.DataFrame, outcome: str, details: Sequence[str]) -> _Reasons:
+    return {row: (outcome, detail) for row, detail in zip(genes.index.tolist(), details, strict=True)}
+
+
+def _one_place_each(genes: pd.DataFrame) -> tuple[pd.DataFrame, _Reasons]:
+    """Keep the first place of each id; say of the others ``two_loci``, or ``duplicated`` if the place is the same."""
     again = genes["gene_id"].duplicated()
     twice = genes[genes["gene_id"].isin(genes.loc[again, "gene_id"]) & ~again]
     first = {gene["gene_id"]: _place(gene) for gene in twice.to_dict("records")}
-    for gene in genes[again].to_dict("records"):
+    reasons = {}
+    for row, gene in zip(genes.index[again].tolist(), genes[again].to_dict("records"), strict=True):
         here, kept = _place(gene), first[gene["gene_id"]]
-        outcome = "duplicated" if here == kept else "two_loci"
-        matches.append(Match(source.label, gene["raw_id"], outcome, f"{_named(gene)}: {here}, {kept} stands"))
-    return genes[~again], matches
-
-
-def _named(gene: Mapping[Any, Any]) -> str:
-    return str(gene["symbol"] or gene["raw_id"])
+        reasons[row] = "duplicated" if here == kept else "two_loci", f"{here}, {kept} stands"
+    return genes[~again], reasons
 
 
 def _place(gene: Mapping[Any, Any]) -> str:
@@ -202,22 +214,24 @@ def _gene_table(genes: pd.DataFrame) -> pa.Table:
     return pa.table({**text, "chrom_start": start, "chrom_end": end, "tss": tss})
 
 
-def _attribute_table(annotation: Annotation, genes: pd.DataFrame) -> pa.Table:
-    """Exons of a gene are those of its own place; elsewhere-placed copies of the id do not count."""
-    n = len(annotation.genes)
-    start = annotation.genes["chrom_start"].to_numpy(np.int64)
-    end = annotation.genes["chrom_end"].to_numpy(np.int64)
-    gene = annotation.exon_gene
-    inside = (annotation.exon_start >= start[gene]) & (annotation.exon_end <= end[gene])
-    covered = exon_union_length(gene[inside], annotation.exon_start[inside], annotation.exon_end[inside], n)
-    exon_length = covered[genes.index.to_numpy()]  # (G,)
-    width = (genes["chrom_end"] - genes["chrom_start"]).to_numpy(np.int64)
+def _kept_parts(models: GeneModels, genes: pd.DataFrame) -> Parts:
+    """Return the parts of the genes kept; their genes become rows of table ``gene``."""
+    place = np.full(len(models.genes), -1, dtype=np.int64)
+    place[genes.index.to_numpy()] = np.arange(len(genes))
+    parts = replace(models.parts, gene=place[models.parts.gene])
+    return parts.where(parts.gene >= 0)
+
+
+def _attribute_table(parts: Parts, genes: pd.DataFrame, transcripts: Ints) -> pa.Table:
+    exons = parts.of(Kind.EXON)
+    exon_length = union_length(exons.gene, exons.start, exons.end, len(genes))  # (G,)
     return pa.table(
         {
             "gene_id": pa.array(genes["gene_id"].tolist(), pa.string()),
             "strand_sign": genes["strand"].map({"+": 1, "-": -1, ".": 0}).to_numpy(np.int8),
-            "length": width,
+            "length": (genes["chrom_end"] - genes["chrom_start"]).to_numpy(np.int64),
             "exon_length": pa.array(exon_length, mask=exon_length == 0),
+            "transcripts": pa.array(transcripts, mask=transcripts == 0),
             "biotype_code": pd.factorize(genes["biotype"], sort=True)[0].astype(np.int32),
         }
     )

@@ -79,7 +79,7 @@ BUILDERS: tuple[Builder, ...] = (
         build_genes,
         estimate_gene,
         needs=(),
-        makes=("gene", "gene_attribute"),
+        makes=("gene", "gene_attribute", "transcript", "gene_part"),
         may_read=("genes",),
     ),
     Builder(

@@ -20,6 +20,7 @@ TABLES = (
             Column("strand_sign", "TINYINT", "1 on +, -1 on -, 0 where unknown"),
             Column("length", "BIGINT", "gene body in bp"),
             Column("exon_length", "BIGINT", "union of all exons in bp; NULL where the annotation has no exons", True),
+            Column("transcripts", "BIGINT", "number of its transcripts; NULL where the annotation lists none", True),
             Column("biotype_code", "INTEGER", "number of the biotype, in alphabetical order of those in table gene"),
         ),
         ("gene_id",),
