@@ -15,7 +15,7 @@ from heteromics.priors.sources import Sources
 def test_shipped_recipes_hold_together(name):
     recipe = load_recipe(name)
     assert [builder.name for builder, _ in recipe.steps] == [
-        "gene", "peak", "gene_peak", "pathways", "interactions", "sequence",
+        "gene", "peak", "assembly_check", "gene_peak", "pathways", "interactions", "sequence",
     ]  # fmt: skip
     assert set(recipe.needed) <= {"sizes", *KNOWN_SOURCES}
     from heteromics.data.manifest import load_manifest
@@ -41,7 +41,7 @@ def test_the_registry_fits_the_schemas():
         ("nodes.genes.strip_version=true", "unknown key 'genes'. Did you mean 'gene'?"),
         ("source.gft=x", "tiny.yaml.sources: unknown key 'gft'. Did you mean 'gtf'?"),
         ("assembley.name=x", "unknown key 'assembley'. Did you mean 'assembly'?"),
-        ("assembly.chrom_style=ncbi", "found 'ncbi', expected one of 'ucsc', 'ensembl'"),
+        ("assembly.chrom_style=refseq", "found 'refseq', expected one of 'ucsc', 'ensembl', 'ncbi'"),
         ("recipe=2", "tiny.yaml.recipe: found 2, expected one of 1"),
         ("nodes.gene.strip_version=maybe", "nodes.gene.strip_version: found 'maybe' (str), expected bool"),
         ("nodes.gene=false", "tiny.yaml.edges.gene_peak needs table gene, which the recipe does not build"),
@@ -70,8 +70,8 @@ def test_true_and_null_mean_defaults_and_false_leaves_out(recipe):
     recipe.write_text(
         "recipe: 1\nassembly: {name: x, sizes: y}\nnodes: {gene: true, peak: null}\nedges: {gene_peak: false}\n"
     )
-    assert [builder.name for builder, _ in load_recipe(recipe).steps] == ["gene", "peak", "sequence"]
-    steps = load_recipe(recipe, ["attributes.sequence=false"]).steps
+    assert [builder.name for builder, _ in load_recipe(recipe).steps] == ["gene", "peak", "assembly_check", "sequence"]
+    steps = load_recipe(recipe, ["attributes.sequence=false", "nodes.assembly_check=false"]).steps
     assert [builder.name for builder, _ in steps] == ["gene", "peak"]
 
 

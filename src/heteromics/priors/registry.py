@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from heteromics.priors.annotation import AnnotationConfig, build_annotation, estimate_annotation
 from heteromics.priors.bases import BasesConfig, build_bases, estimate_bases
 from heteromics.priors.genes import GeneConfig, build_genes, estimate_gene
+from heteromics.priors.guard import AssemblyCheckConfig, build_assembly_check, estimate_assembly_check
 from heteromics.priors.interactions import InteractionConfig, build_interactions, estimate_interactions
 from heteromics.priors.kmers import KmerConfig, build_kmers, estimate_kmers
 from heteromics.priors.links import GenePeakConfig, build_gene_peak, estimate_gene_peak
@@ -27,6 +29,7 @@ from heteromics.priors.regions import (
 )
 from heteromics.priors.regulons import RegulonConfig, build_regulons, estimate_regulons
 from heteromics.priors.sequence import SequenceConfig, build_peak_sequence, estimate_sequence
+from heteromics.priors.summaries import SummaryConfig, build_summaries, estimate_summaries
 from heteromics.priors.tables import BuildContext, Built
 
 SECTIONS = ("nodes", "edges", "attributes")
@@ -94,6 +97,17 @@ BUILDERS: tuple[Builder, ...] = (
     ),
     Builder(
         "nodes",
+        "assembly_check",
+        AssemblyCheckConfig,
+        build_assembly_check,
+        estimate_assembly_check,
+        needs=("gene", "peak"),
+        makes=("assembly_check",),
+        may_read=("fasta",),
+        by_default=True,
+    ),
+    Builder(
+        "nodes",
         "region",
         RegionConfig,
         build_regions,
@@ -138,6 +152,7 @@ BUILDERS: tuple[Builder, ...] = (
         estimate_pathways,
         needs=("gene",),
         makes=("pathway", "gene_pathway", "gene_gene"),
+        may_read=("string_aliases",),
     ),
     Builder(
         "edges",
@@ -190,6 +205,16 @@ BUILDERS: tuple[Builder, ...] = (
     ),
     Builder(
         "attributes",
+        "annotation",
+        AnnotationConfig,
+        build_annotation,
+        estimate_annotation,
+        needs=("gene", "peak"),
+        makes=("peak_annotation",),
+        may_read=("regions_*",),
+    ),
+    Builder(
+        "attributes",
         "kmers",
         KmerConfig,
         build_kmers,
@@ -205,5 +230,15 @@ BUILDERS: tuple[Builder, ...] = (
         estimate_bases,
         needs=("peak",),
         makes=("peak_bases", "promoter_bases"),
+    ),
+    Builder(
+        "attributes",
+        "summaries",
+        SummaryConfig,
+        build_summaries,
+        estimate_summaries,
+        needs=(),
+        makes=("gene_summary", "peak_summary", "protein_summary", "summary_cell"),
+        may_read=("summary_data_*",),
     ),
 )

@@ -72,11 +72,12 @@ TABLES = (
             Column(
                 "feature",
                 "VARCHAR",
-                "first that the peak touches of promoter, five_prime_utr, exon, intron, three_prime_utr, intergenic; "
-                "the order is that of the recipe",
+                "first that the peak touches of promoter, five_prime_utr, exon, intron, three_prime_utr, gene_body "
+                "(of genes without known exons), else intergenic; the order is that of the recipe",
             ),
             Column("nearest_gene", "VARCHAR", "gene whose transcription start is nearest; NULL without one", True),
             Column("nearest_distance", "BIGINT", "bp to that start, negative where the peak lies upstream", True),
+            Column("nearest_ties", "BIGINT", "genes whose start is as near, this one included", True),
             Column("ccre_share", "DOUBLE", "share of its bases in regions of set ccre; NULL without that set", True),
         ),
         ("peak_id",),
