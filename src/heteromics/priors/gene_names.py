@@ -35,6 +35,9 @@ ID_KINDS = ("ensembl", "entrez", "ensembl_protein", "uniprot", "hgnc", "mgi")
 
 KINDS = (*NAME_KINDS, *ID_KINDS, "withdrawn")
 
+UNKNOWN = "not in the annotation"
+"""What is said of a name that no rule knows anything about."""
+
 _VERSION = re.compile(r"((?:ENS[A-Z]*|MGP_\w+?_)[GTPER]\d+)\.\d+(?:_PAR_Y)?")
 _SPECIES_ID = re.compile(r"(?:ENS[A-Z]*|MGP_\w+?_)G\d+")
 
@@ -90,6 +93,8 @@ class OtherNames:
         By identifier or symbol of a gene that the annotation has but table ``gene`` has not: why.
     elsewhere
         By current symbol of a gene that an alias file knows but table ``gene`` has not: what that file says.
+    contested
+        By name that belongs as much to a gene that table ``gene`` has not as to one it has: what the alias files say.
     withdrawn
         By name that is no longer in use and has no successor: what the file says.
     answers
@@ -99,6 +104,7 @@ class OtherNames:
     aliases: Iterable[tuple[int, str, str]] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    contested: Mapping[str, str] = field(default_factory=dict)
     withdrawn: Mapping[str, str] = field(default_factory=dict)
     answers: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
 
@@ -171,6 +177,8 @@ class GeneNames:
             return hit
         if why := other.elsewhere.get(name):
             return -1, "absent", why
+        if why := other.contested.get(name):
+            return -1, "ambiguous", why
         if hit := self._first(self._cased_aliases, name):
             return hit
         if why := other.withdrawn.get(name):
@@ -179,7 +187,7 @@ class GeneNames:
             return -1, "absent", why
         if name in other.answers:
             return self._answered(name, other.answers[name])
-        return -1, "absent", "not in the annotation"
+        return -1, "absent", UNKNOWN
 
     def _first(self, rules: Iterable[_Rule], name: str) -> tuple[int, str, str] | None:
         for rule in rules:

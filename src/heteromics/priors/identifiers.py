@@ -5,7 +5,7 @@ The rules, in their order, are those of :mod:`heteromics.priors.gene_names`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from heteromics.priors.gene_names import (
@@ -33,6 +33,7 @@ __all__ = [
     "join_store_genes",
     "joined_with",
     "match_names",
+    "other_names",
     "store_names",
     "strip_version",
 ]
@@ -153,15 +154,29 @@ def _gene_names(
         for row in query("SELECT name, gene_id, entrez, symbol FROM mygene_answer ORDER BY ALL").to_pylist():
             known = Answer(row["gene_id"], row["entrez"], row["symbol"])
             answers.setdefault(row["name"], []).extend([known] if any(known) else [])
-    said = reported.get("gene_alias", ())
-    other = OtherNames(
-        aliases=[(row_of[row["gene_id"]], row["alias"], row["kind"]) for row in aliases],
+    known = [(row_of[row["gene_id"]], row["alias"], row["kind"]) for row in aliases]
+    return GeneNames(gene_id, genes["symbol"].to_pylist(), other_names(known, reported, answers))
+
+
+def other_names(
+    aliases: Iterable[tuple[int, str, str]],
+    reported: Mapping[str, Sequence[Match]],
+    answers: Mapping[str, Sequence[Answer]] | None = None,
+) -> OtherNames:
+    """Gather what aliases, what tables ``gene`` and ``gene_alias`` reported, and MyGene.info say of names."""
+
+    def said(outcome: str) -> dict[str, str]:
+        matches = (match for match in reported.get("gene_alias", ()) if match.outcome == outcome)
+        return {match.name: f"{match.source}: {match.detail}" for match in matches}
+
+    return OtherNames(
+        aliases=aliases,
         left_out=_left_out(reported.get("gene", ())),
-        elsewhere={match.name: f"{match.source}: {match.detail}" for match in said if match.outcome == "absent"},
-        withdrawn={match.name: f"{match.source}: {match.detail}" for match in said if match.outcome == "withdrawn"},
-        answers=answers,
+        elsewhere=said("absent"),
+        contested=said("ambiguous"),
+        withdrawn=said("withdrawn"),
+        answers=answers or {},
     )
-    return GeneNames(gene_id, genes["symbol"].to_pylist(), other)
 
 
 def _query(store: PriorStore) -> Callable[[str], pa.Table]:
