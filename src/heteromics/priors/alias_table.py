@@ -106,13 +106,13 @@ def alias_rows(listed: Mapping[str, Listed], gene_id: Sequence[str], symbol: Seq
         if outcome == "alias" and entry.gene_ids:
             said = f"by a symbol; joined {gene_id[row]} ({symbol[row]})"
             matches.append(Match(label, _called(entry), "alias", said))
-    rows, contested = _uncontested(joined, absent, genes)
+    kept, contested = _uncontested(joined, absent, genes)
     matches += contested
     matches += [match for entry, label in absent for match in _absent(entry, label)]
     matches += [
         Match(label, name, "withdrawn", why) for label, one in listed.items() for name, why in one.withdrawn.items()
     ]
-    return Aliases(rows, sorted(set(matches), key=_key), _counts(listed, joined, matches))
+    return Aliases(kept, sorted(set(matches), key=_key), _counts(listed, joined, matches))
 
 
 Joined = list[tuple[int, Entry, str, str]]

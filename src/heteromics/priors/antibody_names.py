@@ -53,9 +53,9 @@ class Antibody(NamedTuple):
     """What an antibody's name says.
 
     ``kind`` is ``antibody``, ``control`` (an isotype control) or ``either`` (``IgG1`` may be a control or bind the
-    immunoglobulin). ``symbols`` are those of its genes by a rule; without a rule, the cleaned name and, where it ends in
-    a number that counts antibodies, the name without it, to be tried in this order. ``rule`` names the rule, or several
-    joined by ``+`` for an antibody against a complex; it is empty without one.
+    immunoglobulin). ``symbols`` are those of its genes by a rule; without a rule, the cleaned name and, where that ends
+    in a number that counts antibodies, the name without it, to be tried in this order. ``rule`` names the rule, or
+    several joined by ``+`` for an antibody against a complex; it is empty without one.
     """
 
     kind: Literal["antibody", "control", "either"]
@@ -99,8 +99,8 @@ def read_name(name: str) -> Antibody:
 @cache
 def rules() -> dict[str, tuple[str, ...]]:
     """Return the curated table: symbols by name in lower case, without separators, Greek letters as their first."""
-    with files("heteromics.priors").joinpath("antibodies.csv").open(encoding="utf-8", newline="") as file:
-        return {row["antibody"]: tuple(row["symbols"].split()) for row in csv.DictReader(file)}
+    text = files("heteromics.priors").joinpath("antibodies.csv").read_text(encoding="utf-8")
+    return {row["antibody"]: tuple(row["symbols"].split()) for row in csv.DictReader(text.splitlines())}
 
 
 def _latin(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Genes: from an annotation to genes, transcripts and their parts, and from the names data use to genes."""
+"""Genes: from an annotation to genes, transcripts and their parts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from heteromics.errors import PriorError, UnreadableFile, some
-from heteromics.priors._files import feature_names, text_lines
+from heteromics.errors import PriorError, some
 from heteromics.priors.assembly import Style, check_ends, check_names, to_style
 from heteromics.priors.gene_files import read_gene_models
 from heteromics.priors.gene_models import GeneModels, Kind, Parts, transcription_start, union_length
 from heteromics.priors.gene_parts import gene_part_table, merged_parts
-from heteromics.priors.identifiers import join_names, strip_version
+from heteromics.priors.identifiers import strip_version
 from heteromics.priors.tables import Built, Count, Match, Source
 from heteromics.priors.transcripts import transcript_table
 
@@ -46,7 +45,7 @@ class GeneConfig:
     """Make table ``gene_part``: exons, coding parts and untranslated ends; empty where the annotation has none."""
 
     def source_names(self) -> tuple[str, ...]:
-        """Genes are read from source ``gtf``; source ``genes`` (names the data use) may be given beside it."""
+        """Genes are read from source ``gtf``."""
         return ("gtf",)
 
 
@@ -55,8 +54,7 @@ def build_genes(context: BuildContext, config: GeneConfig) -> Built:
 
     They are read from source ``gtf``: GTF, GFF3 or a UCSC gene table. An id at several places keeps the first, in the
     order of the reader; the others, genes left out by the recipe, genes on chromosomes the assembly does not have, and
-    genes without symbol are named in the match report, and the transcripts of genes left out are counted. When source
-    ``genes`` is given, every name of it that means no gene for certain is named as well.
+    genes without symbol are named in the match report, and the transcripts of genes left out are counted.
 
     Raises
     ------
@@ -79,11 +77,6 @@ def build_genes(context: BuildContext, config: GeneConfig) -> Built:
     counts = _counts(source.label, len(genes) - int(unnamed.sum()), matches)
     if models.aggregated:
         counts.append(Count(source.label, "aggregated", models.aggregated))
-    sources = [source]
-    if context.has_source("genes"):
-        data = context.source("genes")
-        data_matches, data_counts = _match_data(data, genes, left_out)
-        matches, counts, sources = matches + data_matches, counts + data_counts, [source, data]
     listed = transcript_table(models, genes, why, source.label, strip=config.strip_version)
     parts = _kept_parts(models, genes)
     tables = {"gene": _gene_table(genes), "gene_attribute": _attribute_table(parts, genes, listed.per_gene)}
@@ -98,7 +91,7 @@ def build_genes(context: BuildContext, config: GeneConfig) -> Built:
         built_counts["gene_part"] = [Count(source.label, "absent", models.astray)]
     return Built(
         tables=tables,
-        sources={name: sources if name == "gene" else [source] for name in tables},
+        sources={name: [source] for name in tables},
         matches=built_matches,
         counts=built_counts,
     )
@@ -181,29 +174,6 @@ def _place(gene: Mapping[Any, Any]) -> str:
 def _counts(label: str, matched: int, matches: Sequence[Match]) -> list[Count]:
     found = Counter(match.outcome for match in matches)
     return [Count(label, "matched", matched), *(Count(label, outcome, n) for outcome, n in sorted(found.items()))]
-
-
-def _match_data(source: Source, genes: pd.DataFrame, left_out: Sequence[Match]) -> tuple[list[Match], list[Count]]:
-    """Report how the names the data use for genes join table ``gene``."""
-    names = read_gene_names(source)
-    _, outcomes, details = join_names(names, genes["gene_id"].tolist(), genes["symbol"].tolist(), left_out)
-    matches = [
-        Match(source.label, name, outcome, detail)
-        for name, outcome, detail in zip(names, outcomes, details, strict=True)
-        if outcome != "matched"
-    ]
-    return matches, _counts(source.label, outcomes.count("matched"), matches)
-
-
-def read_gene_names(source: Source) -> list[str]:
-    """Read the names data use for genes: rna var names of ``.h5ad``/``.h5mu``, else the first column of a text."""
-    if source.path.suffix in {".h5ad", ".h5mu"}:
-        return feature_names(source.path, "rna")
-    lines = (line.strip() for _, line in text_lines(source.path))
-    names = [line.split("\t")[0] for line in lines if line and not line.startswith("#")]
-    if not names:
-        raise UnreadableFile(f"{source.path}: no gene name in it. Expected one name a line.")
-    return names
 
 
 def _gene_table(genes: pd.DataFrame) -> pa.Table:

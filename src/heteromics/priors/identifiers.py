@@ -152,8 +152,8 @@ def _gene_names(
     answers: dict[str, list[Answer]] = {}
     if "mygene_answer" in there:
         for row in query("SELECT name, gene_id, entrez, symbol FROM mygene_answer ORDER BY ALL").to_pylist():
-            known = Answer(row["gene_id"], row["entrez"], row["symbol"])
-            answers.setdefault(row["name"], []).extend([known] if any(known) else [])
+            answer = Answer(row["gene_id"], row["entrez"], row["symbol"])
+            answers.setdefault(row["name"], []).extend([answer] if any(answer) else [])
     known = [(row_of[row["gene_id"]], row["alias"], row["kind"]) for row in aliases]
     return GeneNames(gene_id, genes["symbol"].to_pylist(), other_names(known, reported, answers))
 

@@ -153,4 +153,4 @@ def _genes(hit: Mapping[str, Any]) -> list[Answer]:
     ensembl = hit.get("ensembl") or []
     listed = ensembl if isinstance(ensembl, list) else [ensembl]
     ids = [str(one["gene"]) for one in listed if one.get("gene")]
-    return [Answer(gene_id, entrez, symbol) for gene_id in ids or [None]]
+    return [Answer(gene_id, entrez, symbol) for gene_id in ids] or [Answer(None, entrez, symbol)]

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from heteromics.priors.annotation import AnnotationConfig, build_annotation, estimate_annotation
+from heteromics.priors.antibodies import AntibodyConfig, build_antibodies, estimate_antibodies
 from heteromics.priors.bases import BasesConfig, build_bases, estimate_bases
+from heteromics.priors.gene_alias import IdentifierConfig, build_identifiers, estimate_identifiers
 from heteromics.priors.genes import GeneConfig, build_genes, estimate_gene
 from heteromics.priors.guard import AssemblyCheckConfig, build_assembly_check, estimate_assembly_check
 from heteromics.priors.interactions import InteractionConfig, build_interactions, estimate_interactions
@@ -83,7 +85,17 @@ BUILDERS: tuple[Builder, ...] = (
         estimate_gene,
         needs=(),
         makes=("gene", "gene_attribute", "transcript", "gene_part"),
-        may_read=("genes",),
+    ),
+    Builder(
+        "nodes",
+        "identifiers",
+        IdentifierConfig,
+        build_identifiers,
+        estimate_identifiers,
+        needs=("gene",),
+        makes=("gene_alias", "mygene_answer"),
+        may_read=("genes", "aliases_*", "string_aliases"),
+        by_default=True,
     ),
     Builder(
         "nodes",
@@ -192,6 +204,15 @@ BUILDERS: tuple[Builder, ...] = (
         estimate_motif_peak,
         needs=("peak", "motif"),
         makes=("motif_peak", "tf_peak"),
+    ),
+    Builder(
+        "edges",
+        "antibodies",
+        AntibodyConfig,
+        build_antibodies,
+        estimate_antibodies,
+        needs=("gene",),
+        makes=("protein", "gene_protein"),
     ),
     Builder(
         "attributes",
