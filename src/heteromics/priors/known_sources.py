@@ -22,7 +22,9 @@ KNOWN_SOURCES = {
     "string_info": "STRING protein.info",
     "string_aliases": "STRING protein.aliases",
     "summary_data": "cells whose features are summarised, .h5ad or .h5mu",
-    "summary_cells": "names of the cells that may be looked at (training cells): text, one a line",
+    "summary_data_*": "further cells or modalities beside summary_data, .h5ad or .h5mu",
+    "summary_cells": "training cells, the only ones summaries look at, so that no test cell leaks into an attribute: "
+    "text, one a line; or set attributes.summaries.all_cells",
     "spatial": "places of cells: .h5ad with obsm['spatial'], or a table with columns cell, x, y",
 }
 """Names a recipe may use below ``sources``, with what each file is."""

@@ -7,6 +7,7 @@ OUTCOMES = {
     "version_stripped": "joined once the version suffix was left out",
     "alias": "joined through a symbol or an alias table",
     "case_folded": "joined once upper and lower case were taken as one",
+    "same_place": "joined with the interval of the same bounds, named otherwise",
     "symbol_missing": "the source gives no symbol; the id stands in for it",
     "aggregated": "no line of its own; put together from its transcripts and exons",
     "duplicated": "listed more than once; the first stands",
@@ -24,6 +25,7 @@ OUTCOMES = {
     "opposite_signs": "listed as activating and as repressing; the sign is left open",
     "control": "an isotype control: it binds no protein of the cell",
     "withdrawn": "the identifier is no longer in use",
+    "clipped": "has too few members for what was asked; gets as much as there is",
     "mygene": "joined through MyGene.info",
 }
 """Outcomes a name can have in ``match_report`` and ``match_summary``, with their meaning."""
