@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from heteromics.cli import priors_graph
 from heteromics.cli._show import Json, Sets, show_json, show_mapping, show_table
 
 app = typer.Typer(
@@ -15,7 +16,10 @@ app = typer.Typer(
     help="""Build and read the prior store: genes, peaks, links, pathways and interactions in one DuckDB file.
 
 A recipe says which sources, which tables, which parameters. Shipped: `demo`, `human_grch38`, `mouse_grcm38`; or give a
-path. Inputs that no manifest names are given by `--set source.gtf=genes.gtf.gz --set source.peaks=multiome.h5mu`.""",
+path. Inputs that no manifest names are given by `--set source.gtf=genes.gtf.gz --set source.peaks=multiome.h5mu`.
+
+A store answers questions: `schema` explains its tables, `neighbors`, `paths` and `components` follow its edges, `why`
+gives the evidence for one edge, `diff` compares two stores, `export` writes one for other programs.""",
 )
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a YAML file.")]
@@ -95,3 +99,7 @@ def report(
         return
     show_table(summary, "joined and not")
     show_table(rows[:most], f"names ({min(most, len(rows)):,} of {len(rows):,})")
+
+
+for command in priors_graph.COMMANDS:
+    app.command()(command)

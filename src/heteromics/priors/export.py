@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pyarrow import csv, parquet
 
@@ -19,6 +19,7 @@ from heteromics._progress import track
 from heteromics.errors import StoreError, did_you_mean
 from heteromics.priors._graphml import write_graphml
 from heteromics.priors.names import MinScore, Walked, floors, walked_tables
+from heteromics.priors.query import described
 from heteromics.priors.schemas import SCHEMAS
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def export(
         with whole_folder(out) as folder:
             for name in track(names, "export", enabled=progress):
                 _write_table(store, folder / f"{name}.{form}", name, walked)
-            write_json(folder / SCHEMA_FILE, _described(store, names))
+            write_json(folder / SCHEMA_FILE, {"store": store.info, "tables": described(store, names)})
         return [*(out / f"{name}.{form}" for name in names), out / SCHEMA_FILE]
     with _whole_file(out) as part:
         if form == "graphml":
@@ -150,24 +151,3 @@ def _write_bedpe(store: PriorStore, path: Path, walked: Sequence[Walked]) -> Non
     """Write links as BEDPE (BEDTools documentation, "BEDPE format"): ten columns, then what the gene and peak are."""
     sql = f"{BEDPE_SQL} WHERE true {walked[0].where} ORDER BY gene_peak.rowid"
     _write_tsv(path, _reader(store, sql, walked), mark="#")
-
-
-def _described(store: PriorStore, names: Sequence[str]) -> dict[str, Any]:
-    """Return what a reader of the folder needs to know: the store, and its tables with columns, types and comments."""
-    columns = store.schema()
-    tables = []
-    for schema in (SCHEMAS[name] for name in names):
-        own = columns[columns["table"] == schema.name][["column", "type", "role", "end", "nullable", "comment"]]
-        tables.append(
-            {
-                "table": schema.name,
-                "kind": schema.kind,
-                "comment": schema.comment,
-                "key": list(schema.key),
-                "ends": [{"column": column, "table": kind} for column, kind in schema.ends],
-                "directed": schema.directed,
-                "score": schema.score,
-                "columns": own.to_dict("records"),
-            }
-        )
-    return {"store": store.info, "tables": tables}

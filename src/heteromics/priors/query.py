@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -51,6 +52,27 @@ def schema(store: PriorStore | None) -> pd.DataFrame:
                 (table.name, table.kind, column.name, kind, role, ends.get(column.name, ""), column.nullable, comment)
             )
     return pd.DataFrame(rows, columns=["table", "kind", "column", "type", "role", "end", "nullable", "comment"])
+
+
+def described(store: PriorStore | None = None, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Return tables with their keys, ends and columns as plain values: those named, all of the store, or all known."""
+    columns = schema(store)
+    tables = []
+    for table in (SCHEMAS[name] for name in (columns["table"].unique() if names is None else names)):
+        own = columns[columns["table"] == table.name].drop(columns=["table", "kind"])
+        tables.append(
+            {
+                "table": table.name,
+                "kind": table.kind,
+                "comment": table.comment,
+                "key": list(table.key),
+                "ends": [{"column": column, "table": kind} for column, kind in table.ends],
+                "directed": table.directed,
+                "score": table.score,
+                "columns": own.to_dict("records"),
+            }
+        )
+    return tables
 
 
 def summary(store: PriorStore) -> pd.DataFrame:
