@@ -6,8 +6,9 @@ the same gene models over and over with other ids and places. It is gzip, as rel
 
 from __future__ import annotations
 
+import atexit
 import gzip
-import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,13 +91,12 @@ def annotation(lines: int) -> Iterator[str]:
 
 
 def prepare(lines: int) -> Path:
-    """Write the file once for both sides."""
-    path = Path(tempfile.gettempdir()) / f"heteromics_benchmark_{lines}.gtf.gz"
-    if not path.exists():
-        part = path.with_suffix(f".{os.getpid()}")
-        with gzip.open(part, "wt", compresslevel=1) as file:
-            file.writelines(annotation(lines))
-        part.replace(path)
+    """Write the file into a folder that goes with the process."""
+    folder = tempfile.mkdtemp(prefix="bench_gtf_")
+    atexit.register(shutil.rmtree, folder)
+    path = Path(folder) / "annotation.gtf.gz"
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        file.writelines(annotation(lines))
     return path
 
 

@@ -13,11 +13,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from heteromics.errors import PriorError, some
+from heteromics.priors._annotation_size import AnnotationSize, annotation_size
 from heteromics.priors.assembly import Style, check_ends, check_names, to_style
 from heteromics.priors.gene_files import read_gene_models
 from heteromics.priors.gene_models import GeneModels, Kind, Parts, transcription_start, union_length
 from heteromics.priors.gene_parts import gene_part_table, merged_parts
 from heteromics.priors.identifiers import strip_version
+from heteromics.priors.planning import sample_lines
 from heteromics.priors.tables import Built, Count, Match, Source
 from heteromics.priors.transcripts import transcript_table
 
@@ -207,12 +209,13 @@ def _attribute_table(parts: Parts, genes: pd.DataFrame, transcripts: Ints) -> pa
     )
 
 
-def estimate_gene(plan: PlanContext, _config: GeneConfig) -> Estimated:
-    """Estimate the number of genes of the annotation."""
-
-    def count(lines: list[str]) -> int:
-        written = sum("\tgene\t" in line for line in lines)
-        return written or len({line.partition("gene_id")[2].split(";")[0] for line in lines if "gene_id" in line})
-
-    n = plan.count("gtf", count)
-    return {"gene": n, "gene_attribute": n}
+def estimate_gene(plan: PlanContext, config: GeneConfig) -> Estimated:
+    """Estimate the numbers of genes, transcripts and parts of the annotation."""
+    path = plan.path("gtf")
+    size = annotation_size(*sample_lines(path)) if path else AnnotationSize(None, None, None)
+    rows = {"gene": size.genes, "gene_attribute": size.genes}
+    if config.transcripts:
+        rows["transcript"] = size.transcripts
+    if config.parts:
+        rows["gene_part"] = size.parts
+    return rows

@@ -49,6 +49,16 @@ _KEYS = {
 _STEPS = 10  # from a part to its gene
 
 
+def is_gene_type(feature: str) -> bool:
+    """Tell whether a feature is a gene: ``gene``, ``pseudogene``, ``ncRNA_gene`` and the like."""
+    return bool(_GENE.fullmatch(feature))
+
+
+def is_transcript_type(feature: str) -> bool:
+    """Tell whether a feature is a transcript by its name: ``mRNA``, ``lnc_RNA``, ``V_gene_segment`` and the like."""
+    return bool(_TRANSCRIPT.fullmatch(feature))
+
+
 class _Block(NamedTuple):
     """Genes and what stands between them and their parts, and the parts, of one block."""
 
@@ -70,7 +80,7 @@ def read_gff3(path: Path) -> GeneModels:
     """
     found = list(blocks(path, GFF3, _extract))
     nodes = pa.Table.from_batches([block.nodes for block in found]).to_pandas()
-    is_gene = nodes["feature"].map({name: bool(_GENE.fullmatch(name)) for name in nodes["feature"].unique()})
+    is_gene = nodes["feature"].map({name: is_gene_type(name) for name in nodes["feature"].unique()})
     is_gene = is_gene.to_numpy(bool)
     if not is_gene.any():
         raise broken_line(path, GFF3, "no gene line in it: no feature gene, pseudogene or another that ends in 'gene'")
@@ -182,7 +192,7 @@ def _roots(above: Ints, is_gene: NDArray[np.bool_]) -> Ints:
 
 
 def _transcripts(nodes: pd.DataFrame, root: Ints, is_gene: NDArray[np.bool_], parents: Ints) -> NDArray[np.bool_]:
-    named = nodes["feature"].map({name: bool(_TRANSCRIPT.fullmatch(name)) for name in nodes["feature"].unique()})
+    named = nodes["feature"].map({name: is_transcript_type(name) for name in nodes["feature"].unique()})
     chosen = named.to_numpy(bool)
     chosen[parents] = True
     return chosen & ~is_gene & (root >= 0)
@@ -232,11 +242,11 @@ def _bare(identifier: pd.Series, otherwise: pd.Series) -> pd.Series:
 
 
 def _reads(feature: str) -> bool:
-    return feature in PART_KINDS or bool(_GENE.fullmatch(feature)) or bool(_TRANSCRIPT.fullmatch(feature))
+    return feature in PART_KINDS or is_gene_type(feature) or is_transcript_type(feature)
 
 
 def _problem(feature: str, attributes: str) -> str:
-    if _GENE.fullmatch(feature) and not re.search(r"(^|;)\s*(ID|gene_id|Name)=", attributes):
+    if is_gene_type(feature) and not re.search(r"(^|;)\s*(ID|gene_id|Name)=", attributes):
         gtf = " This looks like GTF, the lines before it like GFF3; give one of the two." if '"' in attributes else ""
         return f"found no ID, gene_id or Name among the attributes of a gene.{gtf}"
     return ""
