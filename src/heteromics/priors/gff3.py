@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from heteromics.priors._feature_lines import (
     PART_KINDS,
     Dialect,
+    Implausible,
     blocks,
     broken_line,
     chosen_lines,
@@ -117,6 +118,11 @@ def _extract(batch: pa.RecordBatch) -> _Block:
     parent = pc.list_element(pc.split_pattern(_attribute(text, "Parent"), ","), 0)
     entrez = pc.struct_field(pc.extract_regex(text, r"[=,]GeneID:(?P<entrez>\d+)"), "entrez")
     values = {name: _first_given(text, keys) for name, keys in _KEYS.items()}
+    named = pc.binary_join_element_wise(values["id"], values["gene_id"], values["gene_symbol"], "")
+    unnamed = pc.and_(pc.equal(named, ""), pc.match_substring_regex(nodes["feature"], "gene$"))
+    unassigned = pc.invert(pc.match_substring(parts["attributes"], "="))
+    if pc.any(unnamed).as_py() or pc.any(unassigned).as_py():
+        raise Implausible("a gene without a name, or a line without attributes")
     columns = {**place, **values, "parent": parent, "entrez": pc.fill_null(entrez, "")}
     return _Block(pa.RecordBatch.from_pydict(columns), _part_lines(parts))
 
@@ -246,8 +252,12 @@ def _reads(feature: str) -> bool:
 
 
 def _problem(feature: str, attributes: str) -> str:
-    if is_gene_type(feature) and not re.search(r"(^|;)\s*(ID|gene_id|Name)=", attributes):
-        gtf = " This looks like GTF, the lines before it like GFF3; give one of the two." if '"' in attributes else ""
+    gtf = " This looks like GTF, the lines before it like GFF3; give one of the two." if '"' in attributes else ""
+    if feature in PART_KINDS and "=" not in attributes:
+        return f"found no attribute of the form key=value.{gtf}"
+    if is_gene_type(feature) and not re.search(
+        r"(^|;)\s*(ID|gene_id|gene_name|gene|gene_symbol|symbol|Name)=", attributes
+    ):
         return f"found no ID, gene_id or Name among the attributes of a gene.{gtf}"
     return ""
 
