@@ -73,7 +73,8 @@ def read_genepred(path: Path) -> GeneModels:
     table = pd.DataFrame(rows)
     for name in ("txStart", "txEnd", "cdsStart", "cdsEnd"):
         table[name] = table[name].astype(np.int64)
-    table["symbol"] = table[next(name for name in ("name2", "geneName", "name") if name in table)]
+    symbol = table[next(name for name in ("name2", "geneName", "name") if name in table)]
+    table["symbol"] = symbol.where(symbol != "", table["name"])
     genes, gene = _loci(table)
     transcripts = pd.DataFrame(
         {
