@@ -81,10 +81,10 @@ def own_form(inputs: Inputs) -> tuple[Inputs, pa.Array, pa.Array]:
     return inputs, pa.array(inputs.gene_id), pa.array(inputs.peak_id)
 
 
-def ours(inputs: tuple[Inputs, pa.Array, pa.Array]) -> pa.Table:
+def ours(inputs: tuple[Inputs, pa.Array, pa.Array], within_bp: int = WITHIN_BP) -> pa.Table:
     genome, gene_id, peak_id = inputs
-    links = gene_peak_links(genome.bodies, genome.sign, genome.peaks, within_bp=WITHIN_BP)
-    rows = links_table(links, gene_id, peak_id, GenePeakConfig(within_bp=WITHIN_BP))
+    links = gene_peak_links(genome.bodies, genome.sign, genome.peaks, within_bp=within_bp)
+    rows = links_table(links, gene_id, peak_id, GenePeakConfig(within_bp=within_bp))
     with tempfile.TemporaryDirectory() as folder, duckdb.connect(Path(folder) / "priors.duckdb") as store:
         store.execute(SCHEMAS["gene_peak"].create_sql())
         store.execute("INSERT INTO gene_peak SELECT * FROM rows")
@@ -108,10 +108,10 @@ def scglue_form(inputs: Inputs) -> tuple[Any, Any]:
     return AnnData(var=rna), AnnData(var=pd.DataFrame(peak, index=inputs.peak_id))
 
 
-def scglue(inputs: tuple[Any, Any]) -> Any:
+def scglue(inputs: tuple[Any, Any], within_bp: int = WITHIN_BP) -> Any:
     from scglue.genomics import rna_anchored_guidance_graph
 
-    return rna_anchored_guidance_graph(*inputs, gene_region="gene_body", extend_range=WITHIN_BP)
+    return rna_anchored_guidance_graph(*inputs, gene_region="gene_body", extend_range=within_bp)
 
 
 def our_answer(table: pa.Table) -> Answer:
