@@ -246,7 +246,7 @@ def test_no_peak_and_chromosomes_without_genes():
     built = build_annotation(context, AnnotationConfig())
     assert fits(built)
     row = built.tables["peak_annotation"].to_pylist()[0]
-    assert (row["feature"], row["nearest_gene"], row["nearest_distance"]) == ("intergenic", None, None)
+    assert (row["feature"], row["nearest_gene"], row["nearest_distance"]) == (None, None, None)
     assert tally(built, "peak_annotation")["out_of_reach"] == 1
 
 

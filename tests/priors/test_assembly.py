@@ -63,6 +63,12 @@ def test_styles_convert_both_ways(ucsc, ensembl):
     assert to_style([ensembl], "ucsc", known=[ucsc]) == [ucsc]
 
 
+def test_scaffolds_with_a_prefix_set_before_their_ensembl_name_are_known():
+    known = ["chrUn_KI270438v1", "chrM"]
+    assert to_style(["chrKI270438.1", "chrMT", "chrGL000008.2"], "ucsc", known=known) == [*known, "chrGL000008.2"]
+    assert to_style(["chrKI270438.1", "chrMT"], "ensembl") == ["KI270438.1", "MT"]
+
+
 def test_sizes_in_the_other_style_are_converted_too():
     sizes = ["1", "MT", "KI270706.1"]
     assert to_style(sizes, "ucsc", known=sizes) == ["chr1", "chrM", "KI270706.1"]
@@ -71,6 +77,7 @@ def test_sizes_in_the_other_style_are_converted_too():
 ACCESSIONS = {name: accessions(name) for name in REFERENCES}
 NAMES = st.one_of(
     st.sampled_from(["chrM", "MT", "M", "chrMT", "chr", "chr1_KI270706v1_random", "KI270706.1", "chrUn_X", "chrEBV"]),
+    st.sampled_from(["chrKI270706.1", "chrUn_KI270438v1", "chrKI270438.1", "chr4_GL456216_random", "chrchr5", "chr5"]),
     st.sampled_from(["NC_000001.11", "NC_000001.10", "NC_012920.1", "NC_000067.6", "NT_187361.1", "NC_000001"]),
     st.text(alphabet="chrM0123456789XYTLIVabU_.-", min_size=1, max_size=12),
 )

@@ -62,7 +62,7 @@ class AnnotationConfig:
         in ArchR (Granja et al., Nature Genetics 2021).
     order
         All features, the first that a peak touches is its own. ``gene_body`` are genes whose exons the annotation
-        does not give. What touches none is ``intergenic``.
+        does not give. What touches none is ``intergenic``, unless its chromosome has no gene, which tells nothing.
     """
 
     promoter_upstream_bp: int = 2_000
@@ -200,12 +200,13 @@ def build_annotation(context: BuildContext, config: AnnotationConfig) -> Built:
         genes, parts, upstream_bp=config.promoter_upstream_bp, downstream_bp=config.promoter_downstream_bp
     )
     first = first_touched(where, features, config.order)
+    first[first < 0] = len(config.order)
     closest = nearest_gene(where, genes)
     none = closest.row < 0
     table = pa.table(
         {
             "peak_id": peaks["peak_id"],
-            "feature": pa.array([*config.order, "intergenic"]).take(pa.array(first % (len(config.order) + 1))),
+            "feature": pa.array([*config.order, "intergenic"]).take(pa.array(first, mask=none)),
             "nearest_gene": rows["gene_id"].take(pa.array(closest.row, mask=none)),
             "nearest_distance": pa.array(closest.distance, mask=none),
             "nearest_ties": pa.array(closest.ties, mask=none),

@@ -160,15 +160,16 @@ def _to_ensembl(name: str) -> str:
     scaffold = _UCSC_SCAFFOLD.fullmatch(name)
     if scaffold:
         return f"{scaffold[1]}.{scaffold[2] or 1}"
-    return name[3:] if "_" not in name and len(name) > 3 else name
+    return name[3:] if "_" not in name and len(name) > 3 and not name.startswith("chrchr") else name
 
 
 def _to_ucsc(name: str, scaffolds: Mapping[str, str]) -> str:
     name = plain_name(name) or name
     if name in _MITOCHONDRION or name in {"chrMT", "chrMito"}:
         return "chrM"
-    if name in scaffolds and not name.startswith("chr"):
-        return scaffolds[name]
+    scaffold = name.removeprefix("chr")  # some tools set chr before Ensembl names: chrKI270438.1
+    if scaffold in scaffolds:
+        return scaffolds[scaffold]
     return f"chr{name}" if _PLAIN.fullmatch(name) else name
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from heteromics.priors.tables import BuildContext
 
 FAMILY = "regions_*"
-CLUSTERING = 4
-"""Overlaps of peaks and regions over those of intervals scattered evenly: 3 to 5 for PBMC peaks with ENCODE cCREs."""
+CLUSTERING = 9
+"""Overlaps of peaks and regions over those of intervals scattered evenly: 9 for PBMC peaks with cCREs and ChIP sets."""
 WIDTHS_BP = 1_200
 """Width of a typical peak and of a typical region together."""
 

@@ -73,7 +73,9 @@ TABLES = (
                 "feature",
                 "VARCHAR",
                 "first that the peak touches of promoter, five_prime_utr, exon, intron, three_prime_utr, gene_body "
-                "(of genes without known exons), else intergenic; the order is that of the recipe",
+                "(of genes without known exons), else intergenic; the order is that of the recipe; NULL on chromosomes "
+                "without a gene",
+                nullable=True,
             ),
             Column("nearest_gene", "VARCHAR", "gene whose transcription start is nearest; NULL without one", True),
             Column("nearest_distance", "BIGINT", "bp to that start, negative where the peak lies upstream", True),
