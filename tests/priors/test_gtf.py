@@ -6,7 +6,7 @@ import pytest
 
 from heteromics.errors import UnreadableFile
 from heteromics.priors.gene_files import read_gene_models
-from heteromics.priors.gene_models import transcription_start
+from heteromics.priors.gene_models import Kind, transcription_start
 
 GENE = "chr1\tsrc\tgene\t{start}\t{end}\t.\t{strand}\t.\t{attributes}\n"
 
@@ -145,3 +145,136 @@ def test_blocks_are_joined_across_their_borders(tmp_path):
     assert annotation.genes["symbol"].tolist() == [f"N{n}" for n in range(20)]
     assert annotation.genes["chrom_start"].tolist() == [1000 * n for n in range(20)]
     assert np.bincount(annotation.parts.gene).tolist() == [1000] * 20
+
+
+LINE = '{}\tx\t{}\t{}\t{}\t.\t{}\t.\tgene_id "{}"; transcript_id "{}";{}\n'
+
+
+def line(feature, start, end, gene_id="G", transcript="T", strand="+", chrom="chr1", more=""):
+    return LINE.format(chrom, feature, start, end, strand, gene_id, transcript, more)
+
+
+def parts_of(models):
+    fields = (models.parts.kind, models.parts.gene, models.parts.transcript, models.parts.start, models.parts.end)
+    return [(Kind(kind).name, *row) for kind, *row in zip(*(field.tolist() for field in fields), strict=True)]
+
+
+def test_transcripts_and_parts_of_every_kind(tmp_path):
+    more = ' gene_name "N"; transcript_name "N-1"; transcript_type "lncRNA";'
+    text = (
+        gene('gene_id "G"; gene_name "N"', 1, 100)
+        + line("transcript", 1, 100, more=more)
+        + line("exon", 1, 40, more=more)
+        + line("CDS", 11, 40)
+        + line("stop_codon", 61, 63)
+        + line("start_codon", 11, 13)
+        + line("Selenocysteine", 20, 22)
+        + line("UTR", 1, 10)
+        + line("five_prime_utr", 1, 10)
+        + line("3UTR", 64, 100)
+        + line("exon", 61, 100, transcript="")
+    )
+    models = read(tmp_path, text)
+    assert models.transcripts.values.tolist() == [["T", 0, "N-1", "lncRNA", 0, 100]]
+    assert parts_of(models) == [
+        ("EXON", 0, 0, 0, 40),
+        ("CODING", 0, 0, 10, 40),
+        ("STOP", 0, 0, 60, 63),
+        ("UTR", 0, 0, 0, 10),
+        ("FIVE_PRIME", 0, 0, 0, 10),
+        ("THREE_PRIME", 0, 0, 63, 100),
+        ("EXON", 0, -1, 60, 100),
+    ]
+
+
+def test_a_transcript_without_a_line_reaches_over_its_parts(tmp_path):
+    text = gene('gene_id "G"', 1, 90) + line("exon", 51, 90) + line("CDS", 11, 20) + line("exon", 5, 20)
+    assert read(tmp_path, text).transcripts[["chrom_start", "chrom_end"]].values.tolist() == [[4, 90]]
+
+
+def test_one_transcript_id_at_two_places_is_two_transcripts(tmp_path):
+    text = line("exon", 1, 9) + line("exon", 11, 19, chrom="chrY") + line("exon", 21, 29, gene_id="H")
+    models = read(tmp_path, text)
+    assert models.transcripts[["transcript_id", "gene", "chrom_start"]].values.tolist() == [
+        ["T", 0, 0], ["T", 1, 10], ["T", 2, 20],
+    ]  # fmt: skip
+    assert models.parts.transcript.tolist() == [0, 1, 2]
+
+
+def test_ids_are_found_wherever_they_stand(tmp_path):
+    forms = [
+        'transcript_id "T"; gene_id "G";',
+        'note "a; transcript_id of none"; gene_id "G"; transcript_id "T";',
+        "gene_id G; transcript_id T",
+        'gene_id "G";transcript_id "T"',
+        'gene_id "G"; gene_version "1"; transcript_id "T"; transcript_version "1"',
+        'old_gene_id "H"; gene_id "G"; old_transcript_id "U"; transcript_id "T"',
+    ]
+    text = "".join(f"chr1\tx\texon\t1\t9\t.\t+\t.\t{form}\n" for form in forms)
+    models = read(tmp_path, text)
+    assert models.genes["gene_id"].tolist() == ["G"]
+    assert models.transcripts["transcript_id"].tolist() == ["T"]
+    assert models.parts.transcript.tolist() == [0] * len(forms)
+
+
+def test_a_line_made_a_comment_is_none(tmp_path):
+    models = read(tmp_path, "#" + gene('gene_id "OUT"') + gene('gene_id "IN"') + "#chr1\tx\texon\tone\tx\t.\t.\t.\t\n")
+    assert models.genes["gene_id"].tolist() == ["IN"]
+
+
+def test_ncbi_copies_of_one_gene_share_its_id(tmp_path):
+    par = 'gene_id "{}"; transcript_id ""; db_xref "GeneID:64109"; db_xref "HGNC:HGNC:14281"; gene "CRLF2";'
+    text = (
+        gene(par.format("CRLF2"))
+        + gene(par.format("CRLF2_1")).replace("chr1", "chr2")
+        + line("exon", 11, 15, gene_id="CRLF2_1", chrom="chr2")
+    )
+    models = read(tmp_path, text)
+    assert models.genes[["gene_id", "chrom"]].values.tolist() == [["CRLF2", "chr1"], ["CRLF2", "chr2"]]
+    assert models.parts.gene.tolist() == [1]
+
+
+def test_parts_of_a_gene_written_twice_on_one_strand_go_to_the_line_that_holds_them(tmp_path):
+    text = (
+        gene('gene_id "G"', 1, 100)
+        + gene('gene_id "G"', 501, 600)
+        + line("exon", 501, 520, transcript="U")
+        + line("exon", 11, 20)
+        + line("exon", 300, 310, transcript="V")
+    )
+    models = read(tmp_path, text)
+    assert models.genes[["chrom_start", "chrom_end"]].values.tolist() == [[0, 100], [500, 600]]
+    assert models.parts.gene.tolist() == [1, 0, 0]
+    assert models.transcripts[["transcript_id", "gene"]].values.tolist() == [["U", 1], ["T", 0], ["V", 0]]
+
+
+def test_lines_away_from_the_gene_line_make_a_second_place(tmp_path):
+    models = read(tmp_path, line("exon", 1, 9, strand="-") + gene('gene_id "G"') + line("exon", 11, 15))
+    assert models.genes[["gene_id", "strand"]].values.tolist() == [["G", "+"], ["G", "-"]]
+    assert models.parts.gene.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "chr1\t10\t20\tA\t0\t+\n",
+            "line 1: found 6 tab-separated columns, expected 9. This looks like BED; genes",
+        ),
+        ("chr1\t10\t20\n", "line 1: found 3 tab-separated columns, expected 9. This looks like BED"),
+        ("chr1\t10\t20\tA\t0\t+\t10\t20\t0,0,0\n", "line 1: found start 'A' and end '0', expected whole numbers. This"),
+        (">chr1\nACGT\n", "line 1: found 1 tab-separated columns, expected 9. Were tabs replaced by blanks?"),
+        ("gene_id,gene_name\nA,B\n", "line 1: found 1 tab-separated columns"),
+        ("chr1\tx\tsomething\t1\t5\t.\t+\t.\tgene_id A\n", "no gene, transcript or exon line in it (1 lines read)"),
+        ("chr1\tx\tgene\t1\t5\t.\t+\t.\t.\n", "line 1: found no gene_id among the attributes."),
+    ],
+)
+def test_files_of_other_kinds_are_told(tmp_path, text, said):
+    with pytest.raises(UnreadableFile) as error:
+        read(tmp_path, text)
+    assert said in str(error.value)
+
+
+def test_bytes_that_are_no_text_are_an_error(tmp_path):
+    with pytest.raises(UnreadableFile, match="not UTF-8 text"):
+        read(tmp_path, gene('gene_id "A"').encode() + b"chr1\tx\tgene\t\xff\xfe\n")
