@@ -6,13 +6,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 NAME ?=
 export MPLBACKEND := Agg
 
-.PHONY: help setup demo test bench lint format clean
+.PHONY: help setup demo test bench notebooks lint format clean
 
 help:
 	@echo "make setup   create $(VENV) and install heteromics with its pinned dependencies"
 	@echo "make demo    run the main job on real and synthetic data, write runs/demo/report.html"
 	@echo "make test    run the test suite with coverage"
 	@echo "make bench   run the benchmarks (NAME=spmm for one) and rewrite tests/benchmarks/RESULTS.md"
+	@echo "make notebooks  run notebooks/*.py and write the notebooks beside them"
 	@echo "make lint    ruff and mypy"
 
 setup: $(VENV)/.installed
@@ -35,6 +36,14 @@ test: setup
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m tests.benchmarks $(NAME)
+
+$(VENV)/.notebooks: $(VENV)/.installed
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[notebooks]'
+	$(BIN)/python -m ipykernel install --prefix $(VENV) --name python3
+	touch $@
+
+notebooks: $(VENV)/.notebooks
+	cd notebooks && for text in *.py; do ../$(BIN)/jupytext --to ipynb --execute $$text || exit 1; done
 
 lint: setup
 	$(BIN)/ruff check .
