@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from pyarrow import csv, parquet
+from pyarrow import parquet
 
 from heteromics._files import whole_folder, write_json
 from heteromics._progress import track
@@ -23,7 +23,7 @@ from heteromics.priors.query import described
 from heteromics.priors.schemas import SCHEMAS
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    import duckdb
 
     from heteromics.priors.store import PriorStore
 
@@ -36,7 +36,7 @@ BATCH = 122_880
 """Rows held at once."""
 
 BEDPE_SQL = """
-    SELECT gene.chrom AS chrom1, gene.tss AS start1, gene.tss + 1 AS end1,
+    SELECT gene.chrom AS "#chrom1", gene.tss AS start1, gene.tss + 1 AS end1,
            peak.chrom AS chrom2, peak.chrom_start AS start2, peak.chrom_end AS end2,
            gene_id || '|' || peak_id AS name, weight AS score,
            CASE WHEN gene.strand IN ('+', '-') THEN gene.strand ELSE '.' END AS strand1, '.' AS strand2,
@@ -120,34 +120,31 @@ def _whole_file(out: Path) -> Iterator[Path]:
 def _write_table(store: PriorStore, path: Path, name: str, walked: Sequence[Walked]) -> None:
     own = [each for each in walked if each.schema.name == name]
     where = f"WHERE true {own[0].where}" if own else ""
-    if path.suffix == ".parquet":
-        reader = _reader(store, f'SELECT * FROM "{name}" {where}', own)
-        with parquet.ParquetWriter(path, reader.schema) as writer:
-            for batch in reader:
-                writer.write_batch(batch)
+    if path.suffix == ".tsv":
+        _write_tsv(_relation(store, f'SELECT * FROM "{name}" {where}', own), path)
         return
-    columns = ", ".join(
-        f'"{column.name}"::VARCHAR AS "{column.name}"' if column.type.endswith("[]") else f'"{column.name}"'
-        for column in SCHEMAS[name].columns
-    )
-    _write_tsv(path, _reader(store, f'SELECT {columns} FROM "{name}" {where}', own))
+    reader = _relation(store, f'SELECT * FROM "{name}" {where}', own).to_arrow_reader(BATCH)
+    with parquet.ParquetWriter(path, reader.schema) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
 
 
-def _reader(store: PriorStore, sql: str, walked: Sequence[Walked]) -> pa.RecordBatchReader:
-    return store.connection.sql(sql, params=floors(walked) or None).to_arrow_reader(BATCH)
+def _relation(store: PriorStore, sql: str, walked: Sequence[Walked]) -> duckdb.DuckDBPyRelation:
+    return store.connection.sql(sql, params=floors(walked) or None)
 
 
-def _write_tsv(path: Path, reader: pa.RecordBatchReader, mark: str = "") -> None:
-    """Write rows below a line of column names; fields with a tab, quote or line end are quoted, empty ones too."""
-    options = csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="needed")
-    with path.open("wb") as file:
-        file.write((mark + "\t".join(reader.schema.names) + "\n").encode())
-        with csv.CSVWriter(file, reader.schema, write_options=options) as writer:
-            for batch in reader:
-                writer.write_batch(batch)
+def _write_tsv(rows: duckdb.DuckDBPyRelation, path: Path) -> None:
+    """Write rows below a line of column names; only fields with a tab, quote or line end, and empty texts, are quoted.
+
+    DuckDB's writer, for that of pyarrow quotes every text, which awk and R take for part of it.
+    """
+    rows.write_csv(str(path), sep="\t", header=True, na_rep="")
 
 
 def _write_bedpe(store: PriorStore, path: Path, walked: Sequence[Walked]) -> None:
-    """Write links as BEDPE (BEDTools documentation, "BEDPE format"): ten columns, then what the gene and peak are."""
-    sql = f"{BEDPE_SQL} WHERE true {walked[0].where} ORDER BY gene_peak.rowid"
-    _write_tsv(path, _reader(store, sql, walked), mark="#")
+    """Write links as BEDPE (BEDTools documentation, "BEDPE format"): ten columns, then what the gene and peak are.
+
+    Nothing is quoted, which the format does not know; identifiers and symbols hold no tab.
+    """
+    rows = _relation(store, f"{BEDPE_SQL} WHERE true {walked[0].where} ORDER BY gene_peak.rowid", walked)
+    rows.write_csv(str(path), sep="\t", header=True, na_rep=".", quotechar="")

@@ -35,13 +35,13 @@ def match_report(store: PriorStore, table: str | None, outcome: str | None) -> p
 def schema(store: PriorStore | None) -> pd.DataFrame:
     """See :meth:`PriorStore.schema`; without a store all tables that a store can have."""
     there = list(SCHEMAS) if store is None else store.tables()
-    told: dict[tuple[str, str], tuple[str, str]] = {}
+    told: dict[tuple[str, str], tuple[str, str | None]] = {}
     if store is not None:
         columns = store.connection.execute(
             "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() "
             "WHERE database_name = current_database()"
         ).fetchall()
-        told = {(table, column): (kind, comment or "") for table, column, kind, comment in columns}
+        told = {(table, column): (kind, comment) for table, column, kind, comment in columns}
     rows = []
     for table in (SCHEMAS[name] for name in there):
         ends = dict(table.ends)
@@ -49,7 +49,10 @@ def schema(store: PriorStore | None) -> pd.DataFrame:
             kind, comment = told.get((table.name, column.name), (column.type, column.comment))
             role = "key" if column.name in table.key else "score" if column.name == table.score else ""
             rows.append(
-                (table.name, table.kind, column.name, kind, role, ends.get(column.name, ""), column.nullable, comment)
+                (
+                    *(table.name, table.kind, column.name, kind, role, ends.get(column.name, "")),
+                    *(column.nullable, comment or column.comment),
+                )
             )
     return pd.DataFrame(rows, columns=["table", "kind", "column", "type", "role", "end", "nullable", "comment"])
 
