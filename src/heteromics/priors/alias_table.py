@@ -103,8 +103,8 @@ def alias_rows(listed: Mapping[str, Listed], gene_id: Sequence[str], symbol: Seq
         else:
             absent.append((entry, label))
     for row, entry, label, outcome in joined:
-        if outcome == "alias" and entry.gene_ids:
-            said = f"by a symbol; joined {gene_id[row]} ({symbol[row]})"
+        if outcome == "alias":
+            said = f"by a symbol: joined {gene_id[row]} ({symbol[row]})"
             matches.append(Match(label, _called(entry), "alias", said))
     kept, contested = _uncontested(joined, absent, genes)
     matches += contested
@@ -128,7 +128,7 @@ def _first_pass(listed: Mapping[str, Listed], genes: _Genes) -> tuple[Joined, Ap
     for label, one in listed.items():
         bearers: dict[str, set[tuple[str, ...]]] = {}
         for entry in one.entries:
-            if entry.symbol:
+            if entry.symbol and entry.gene_ids:
                 bearers.setdefault(entry.symbol, set()).add(tuple(map(strip_version, entry.gene_ids)))
         for entry in one.entries:
             rows, outcome = genes.of_ids(entry), "matched"

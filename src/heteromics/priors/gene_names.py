@@ -50,7 +50,7 @@ def strip_version(name: str) -> str:
     >>> strip_version("ENSG00000223972.5"), strip_version("ENSG00000182378.15_PAR_Y"), strip_version("AC004.1")
     ('ENSG00000223972', 'ENSG00000182378', 'AC004.1')
     """
-    stable = _VERSION.fullmatch(name)
+    stable = _VERSION.fullmatch(name) if "." in name else None
     return stable[1] if stable else name
 
 
@@ -141,8 +141,8 @@ class GeneNames:
         self._gene_id, self._symbol = gene_id, symbol
         self._other = other or OtherNames()
         by_kind = _by_kind(self._other.aliases)
-        names = [(kind, by_kind[kind]) for kind in NAME_KINDS if kind in by_kind]
-        ids = _merged([by_kind[kind] for kind in ID_KINDS if kind in by_kind])
+        names = [(kind, by_kind[kind]) for kind in NAME_KINDS]
+        ids = _merged([by_kind[kind] for kind in ID_KINDS])
         self._own = [
             _Rule("matched", str, _rows(gene_id)),
             _Rule("version_stripped", strip_version, _rows(map(strip_version, gene_id))),
@@ -150,7 +150,7 @@ class GeneNames:
         ]
         self._known = [_Rule("alias", str, rows, kind.replace("_", " ")) for kind, rows in names]
         self._known.append(_Rule("alias", strip_version, ids, "identifier of another database"))
-        self._known.append(_Rule("alias", str, by_kind.get("withdrawn", {}), "withdrawn name, merged into it"))
+        self._known.append(_Rule("alias", str, by_kind["withdrawn"], "withdrawn name, merged into it"))
         self._cased = [_Rule("case_folded", str.casefold, _rows(map(str.casefold, symbol)))]
         self._cased_aliases = [
             _Rule("case_folded", str.casefold, _folded(rows), kind.replace("_", " ")) for kind, rows in names
@@ -191,7 +191,8 @@ class GeneNames:
 
     def _first(self, rules: Iterable[_Rule], name: str) -> tuple[int, str, str] | None:
         for rule in rules:
-            if rows := rule.rows.get(rule.form(name)):
+            if listed := rule.rows.get(rule.form(name)):
+                rows = sorted(set(listed))
                 said = joined_with(rows, self._gene_id, self._symbol)
                 said += f", {rule.words}" if rule.words else ""
                 return (rows[0], rule.outcome, said) if len(rows) == 1 else (-1, "ambiguous", said)
@@ -233,19 +234,19 @@ def _rows(names: Iterable[str]) -> Rows:
 
 
 def _by_kind(aliases: Iterable[tuple[int, str, str]]) -> dict[str, Rows]:
-    """Return, by kind and name, the genes, ordered and each once."""
-    found: dict[str, dict[str, set[int]]] = {}
+    """Return the genes by kind and name, in any order, some perhaps again."""
+    found: dict[str, Rows] = {kind: {} for kind in KINDS}
     for row, name, kind in aliases:
-        found.setdefault(kind, {}).setdefault(name, set()).add(row)
-    return {kind: {name: sorted(rows) for name, rows in names.items()} for kind, names in found.items()}
+        found[kind].setdefault(name, []).append(row)
+    return found
 
 
 def _merged(several: Iterable[Rows], form: Callable[[str], str] = strip_version) -> Rows:
-    merged: dict[str, set[int]] = {}
+    merged: Rows = {}
     for one in several:
         for name, rows in one.items():
-            merged.setdefault(form(name), set()).update(rows)
-    return {name: sorted(rows) for name, rows in merged.items()}
+            merged.setdefault(form(name), []).extend(rows)
+    return merged
 
 
 def _folded(rows: Rows) -> Rows:

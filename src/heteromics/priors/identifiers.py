@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import pandas as pd
+
 from heteromics.priors.gene_names import (
+    KINDS,
     Answer,
     GeneNames,
     Ints,
@@ -36,6 +39,7 @@ __all__ = [
     "other_names",
     "store_names",
     "strip_version",
+    "translate",
 ]
 
 
@@ -202,3 +206,43 @@ def _left_out(reported: Sequence[Match]) -> dict[str, str]:
             for name in (strip_version(match.name), symbol):
                 reasons.setdefault(name, f"{match.outcome}: {match.name}, {why}")
     return reasons
+
+
+def translate(store: PriorStore, names: Sequence[str], to: str = "entrez") -> pd.DataFrame:
+    """Translate names of genes, of any kind, to names of one kind.
+
+    Parameters
+    ----------
+    store
+        Store with table ``gene`` and, for kinds other than ``gene_id`` and ``symbol``, ``gene_alias``.
+    names
+        Names as :func:`join_store_genes` understands them, length n.
+    to
+        ``gene_id``, ``symbol``, or a kind of table ``gene_alias``: ``entrez``, ``uniprot``, ``ensembl_protein``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``name, gene_id, outcome`` and the kind asked for, missing where there is none: a row for each name, in the
+        order given, several for a name whose gene has several names of that kind.
+
+    Raises
+    ------
+    ValueError
+        For a kind that nobody knows.
+    StoreError
+        When the store has no table that this takes.
+    """
+    known = ("gene_id", "symbol", *KINDS[1:])
+    if to not in known:
+        raise ValueError(f"to: found {to!r}, expected one of {', '.join(known)}.")
+    joined = join_store_genes(store, names)
+    asked = pd.DataFrame({"name": list(names), "gene_id": joined.gene_id, "outcome": joined.outcome})
+    if to == "gene_id":
+        return asked
+    if to == "symbol":
+        return asked.merge(store.frame("gene")[["gene_id", "symbol"]], on="gene_id", how="left")
+    store.table("gene_alias")
+    sql = "SELECT DISTINCT gene_id, alias FROM gene_alias WHERE kind = ? ORDER BY ALL"
+    other = store.connection.execute(sql, [to]).df().rename(columns={"alias": to})
+    return asked.merge(other, on="gene_id", how="left")

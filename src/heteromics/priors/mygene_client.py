@@ -127,8 +127,8 @@ def _post(session: requests.Session, url: str, batch: Sequence[str], taxon: int,
     raise FetchError(
         f"MyGene.info ({url}) did not answer for {len(batch):,} names ({some(batch)}), tried {attempt} times.\n"
         f"  Last: {problem[:200]}\n"
-        "  Fix: try again with a network, set `nodes: {identifiers: {mygene: false}}`, or give a file of other names, "
-        "--set source.aliases_hgnc=FILE."
+        "  Fix: try again with a network, take mygene out of the recipe (nodes.mygene=false), or give a file of "
+        "other names, --set source.aliases_hgnc=FILE."
     )
 
 
@@ -138,7 +138,7 @@ def _answers(said: Any, batch: Sequence[str], url: str) -> dict[str, list[Answer
     if not isinstance(said, list) or not all(isinstance(hit, dict) and "query" in hit for hit in said):
         raise FetchError(
             f"MyGene.info ({url}) answered in another form: found {str(said)[:120]!r}, expected a list of hits with "
-            "'query'. Fix: set `nodes: {identifiers: {mygene: false}}`, or give a file of other names."
+            "'query'. Fix: take mygene out of the recipe (nodes.mygene=false), or give a file of other names."
         )
     for hit in said:
         known = answers.get(str(hit["query"]))

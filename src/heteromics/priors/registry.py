@@ -9,6 +9,7 @@ from typing import Any
 from heteromics.priors.annotation import AnnotationConfig, build_annotation, estimate_annotation
 from heteromics.priors.antibodies import AntibodyConfig, build_antibodies, estimate_antibodies
 from heteromics.priors.bases import BasesConfig, build_bases, estimate_bases
+from heteromics.priors.data_names import DataNamesConfig, build_data_names, estimate_data_names
 from heteromics.priors.gene_alias import IdentifierConfig, build_identifiers, estimate_identifiers
 from heteromics.priors.genes import GeneConfig, build_genes, estimate_gene
 from heteromics.priors.guard import AssemblyCheckConfig, build_assembly_check, estimate_assembly_check
@@ -17,6 +18,7 @@ from heteromics.priors.kmers import KmerConfig, build_kmers, estimate_kmers
 from heteromics.priors.links import GenePeakConfig, build_gene_peak, estimate_gene_peak
 from heteromics.priors.motif_peak import MotifPeakConfig, build_motif_peak, estimate_motif_peak
 from heteromics.priors.motifs import MotifConfig, build_motifs, estimate_motif
+from heteromics.priors.mygene import MyGeneConfig, build_mygene, estimate_mygene
 from heteromics.priors.pairs import PairsConfig, build_pairs, estimate_pairs
 from heteromics.priors.pathways import PathwayConfig, build_pathways, estimate_pathways
 from heteromics.priors.peaks import PeakConfig, build_peaks, estimate_peak
@@ -31,6 +33,7 @@ from heteromics.priors.regions import (
 )
 from heteromics.priors.regulons import RegulonConfig, build_regulons, estimate_regulons
 from heteromics.priors.sequence import SequenceConfig, build_peak_sequence, estimate_sequence
+from heteromics.priors.spatial import SpatialConfig, build_spatial, estimate_spatial
 from heteromics.priors.summaries import SummaryConfig, build_summaries, estimate_summaries
 from heteromics.priors.tables import BuildContext, Built
 
@@ -53,6 +56,8 @@ class Builder:
         ``(plan, config) -> rows by table``, from the beginnings of its sources.
     needs, makes
         Tables that must be there before, and tables it can make.
+    may_use
+        Further tables of earlier builders that it looks at where they are there; to read any other is an error.
     may_read
         Sources it reads when they are given, also families (``regions_*``); those it must have, its configuration
         names.
@@ -69,12 +74,21 @@ class Builder:
     makes: tuple[str, ...]
     may_read: tuple[str, ...] = ()
     by_default: bool = False
+    may_use: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """Where it stands in a recipe, ``nodes.gene``."""
         return f"{self.section}.{self.name}"
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """All tables of earlier builders that it may look at."""
+        return (*self.needs, *self.may_use)
+
+
+OTHER_NAMES = ("gene_alias", "mygene_answer")
+"""Tables that every builder which joins gene names looks at."""
 
 BUILDERS: tuple[Builder, ...] = (
     Builder(
@@ -93,9 +107,32 @@ BUILDERS: tuple[Builder, ...] = (
         build_identifiers,
         estimate_identifiers,
         needs=("gene",),
-        makes=("gene_alias", "mygene_answer"),
-        may_read=("genes", "aliases_*", "string_aliases"),
+        makes=("gene_alias",),
+        may_read=("aliases_*", "string_aliases"),
         by_default=True,
+    ),
+    Builder(
+        "nodes",
+        "mygene",
+        MyGeneConfig,
+        build_mygene,
+        estimate_mygene,
+        needs=("gene",),
+        makes=("mygene_answer",),
+        may_read=("genes", "gmt", "pairs_*", "regulons_*", "antibodies"),
+        may_use=("gene_alias",),
+    ),
+    Builder(
+        "nodes",
+        "data_names",
+        DataNamesConfig,
+        build_data_names,
+        estimate_data_names,
+        needs=("gene",),
+        makes=(),
+        may_read=("genes",),
+        by_default=True,
+        may_use=OTHER_NAMES,
     ),
     Builder(
         "nodes",
@@ -137,6 +174,7 @@ BUILDERS: tuple[Builder, ...] = (
         needs=("gene",),
         makes=("motif", "motif_tf"),
         may_read=("motif_factors",),
+        may_use=OTHER_NAMES,
     ),
     Builder(
         "edges",
@@ -165,6 +203,7 @@ BUILDERS: tuple[Builder, ...] = (
         needs=("gene",),
         makes=("pathway", "gene_pathway", "gene_gene"),
         may_read=("string_aliases",),
+        may_use=OTHER_NAMES,
     ),
     Builder(
         "edges",
@@ -175,6 +214,7 @@ BUILDERS: tuple[Builder, ...] = (
         needs=("gene",),
         makes=("protein", "protein_protein", "gene_protein", "gene_gene"),
         may_read=("string_info", "string_aliases"),
+        may_use=OTHER_NAMES,
     ),
     Builder(
         "edges",
@@ -185,6 +225,7 @@ BUILDERS: tuple[Builder, ...] = (
         needs=("gene",),
         makes=("gene_gene",),
         may_read=("pairs_*",),
+        may_use=OTHER_NAMES,
     ),
     Builder(
         "edges",
@@ -195,6 +236,7 @@ BUILDERS: tuple[Builder, ...] = (
         needs=("gene",),
         makes=("tf_gene",),
         may_read=("regulons_*",),
+        may_use=OTHER_NAMES,
     ),
     Builder(
         "edges",
@@ -204,6 +246,7 @@ BUILDERS: tuple[Builder, ...] = (
         estimate_motif_peak,
         needs=("peak", "motif"),
         makes=("motif_peak", "tf_peak"),
+        may_use=("motif_tf",),
     ),
     Builder(
         "edges",
@@ -213,6 +256,16 @@ BUILDERS: tuple[Builder, ...] = (
         estimate_antibodies,
         needs=("gene",),
         makes=("protein", "gene_protein"),
+        may_use=OTHER_NAMES,
+    ),
+    Builder(
+        "edges",
+        "spatial",
+        SpatialConfig,
+        build_spatial,
+        estimate_spatial,
+        needs=(),
+        makes=("cell", "cell_cell"),
     ),
     Builder(
         "attributes",
@@ -223,6 +276,7 @@ BUILDERS: tuple[Builder, ...] = (
         needs=("peak",),
         makes=("peak_attribute", "promoter_attribute"),
         by_default=True,
+        may_use=("gene",),
     ),
     Builder(
         "attributes",
@@ -232,7 +286,7 @@ BUILDERS: tuple[Builder, ...] = (
         estimate_annotation,
         needs=("gene", "peak"),
         makes=("peak_annotation",),
-        may_read=("regions_*",),
+        may_use=("gene_part", "region"),
     ),
     Builder(
         "attributes",
@@ -242,6 +296,7 @@ BUILDERS: tuple[Builder, ...] = (
         estimate_kmers,
         needs=("peak",),
         makes=("peak_kmer", "promoter_kmer"),
+        may_use=("gene",),
     ),
     Builder(
         "attributes",
@@ -251,6 +306,7 @@ BUILDERS: tuple[Builder, ...] = (
         estimate_bases,
         needs=("peak",),
         makes=("peak_bases", "promoter_bases"),
+        may_use=("gene",),
     ),
     Builder(
         "attributes",
@@ -260,6 +316,7 @@ BUILDERS: tuple[Builder, ...] = (
         estimate_summaries,
         needs=(),
         makes=("gene_summary", "peak_summary", "protein_summary", "summary_cell"),
-        may_read=("summary_data_*",),
+        may_read=("summary_data_*", "summary_cells"),
+        may_use=("gene", "peak", "protein", *OTHER_NAMES),
     ),
 )
