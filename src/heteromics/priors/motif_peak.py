@@ -41,6 +41,8 @@ Floats = npt.NDArray[np.float64]
 
 BATCH_BASES = 1_000_000
 """Bases a process scans at a time."""
+WORTH_A_PROCESS = 500_000_000
+"""Bases x motifs, about half a second of scanning: fewer are done before another process has started."""
 
 _KEY = "edges.motif_peak"
 _PEAK_BP = 500
@@ -57,12 +59,13 @@ class MotifPeakConfig(FastaConfig):
         As in :class:`~heteromics.priors.fasta.FastaConfig`; peaks outside the FASTA have no edges.
     p_value
         A hit has a smaller p-value: the probability that a random place scores as high, on one strand. 1e-4 as in FIMO;
-        a peak of 500 bp then has a hit of one motif by chance in about 1 of 10 cases.
+        a peak of 500 bp then has a hit of one motif by chance in about 1 of 10 cases. Motifs of up to 6 or 7 positions
+        may have no match that rare (since 2024 JASPAR cuts its motifs short): they are named in the match report.
     background
         Random bases are drawn evenly (``uniform``), or with the shares they have in the peaks, both strands together
         (``peaks``), so that motifs rich in G and C do not hit more often only because peaks are.
     cores
-        Processes that scan; left out, as many as there are cores. The edges do not depend on it.
+        Most processes that scan; left out, as many as there are cores. The edges do not depend on it.
     """
 
     p_value: float = 1e-4
@@ -238,14 +241,15 @@ def _scanned(
     context: BuildContext,
 ) -> Iterator[_Rows]:
     """Yield the rows of one batch of peaks after the other, in the order of the peaks."""
-    start = regions["chrom_start"].to_numpy()
+    start, end = (regions[name].to_numpy() for name in ("chrom_start", "chrom_end"))
     p_values = np.concatenate([np.empty(0), *(matrix.p_values for matrix in matrices)])
     number = np.array([matrix.p_values.size for matrix in matrices], np.int64)
     zero = np.cumsum(number) - number - np.array([matrix.least for matrix in matrices], np.int64)  # place of sum 0
     # The processes need to know no more than whether a sum passes.
     lean = [matrix._replace(p_values=matrix.p_values[:1]) for matrix in matrices]
     batches = batch_rows(regions, genome, batch_bases=BATCH_BASES)
-    cores = min(config.cores or joblib.cpu_count(), max(1, len(batches)))
+    bases = sum(int((end[rows] - start[rows]).sum()) for _, rows in batches)
+    cores = max(1, min(config.cores or joblib.cpu_count(), bases * len(matrices) // WORTH_A_PROCESS))
     work = (joblib.delayed(_scan)(lean, batch) for batch in read_batches(regions, genome, batch_bases=BATCH_BASES))
     scanned = joblib.Parallel(n_jobs=cores, return_as="generator", max_nbytes=None)(work)
     for rows, best in context.track(scanned, "motifs in peaks", len(batches)):
@@ -299,8 +303,8 @@ def _factor_table(rows: list[_Rows], regions: pa.Table, factors: _Factors, said:
             "tf_id": _names(factors.gene_id, [one.tf for one in rows]),
             "peak_id": _names(regions["peak_id"].to_pylist(), [one.tf_peak for one in rows]),
             "motifs": _column([one.tf_motifs for one in rows], np.int32),
-            "score": _column([one.best.score[one.tf_best] * UNIT_BITS for one in rows], np.float64),
             "p_value": _column([one.p_value[one.tf_best] for one in rows], np.float64),
+            "score": _column([one.best.score[one.tf_best] * UNIT_BITS for one in rows], np.float64),
             "evidence": _names([f"its motifs in {said}"], [np.zeros_like(one.tf) for one in rows]),
         }
     )

@@ -292,8 +292,10 @@ def _factor_table(linked: _Linked, gene_of: dict[str, str | None]) -> pa.Table:
 
 
 def estimate_motif(plan: PlanContext, config: MotifConfig) -> Estimated:
-    """Estimate the number of motifs; those of JASPAR are not counted before."""
-    if config.jaspar:
-        return {"motif": None, "motif_tf": None}
-    motifs = plan.count("motifs", lambda lines: sum(line.startswith((">", "MOTIF ")) for line in lines))
+    """Estimate the number of motifs, and one factor for each."""
+    motifs = (
+        len(read_jaspar(config.jaspar)[0])
+        if config.jaspar
+        else plan.count("motifs", lambda lines: sum(line.startswith((">", "MOTIF")) for line in lines))
+    )
     return {"motif": motifs, "motif_tf": motifs}

@@ -43,7 +43,9 @@ TABLES = (
         "Gene sets",
         (
             identifier("pathway_id", "name of the gene set"),
-            Column("description", "VARCHAR", "second column of the GMT file; of MSigDB JSON, collection and exact source"),
+            Column(
+                "description", "VARCHAR", "second column of the GMT file; of MSigDB JSON, collection and exact source"
+            ),
             Column("size", "INTEGER", "number of its genes that are in table gene"),
         ),
         ("pathway_id",),
@@ -86,8 +88,8 @@ TABLES = (
             Column("factors", "VARCHAR", "symbols of its transcription factors as the source names them, by comma"),
             Column("length", "INTEGER", "positions"),
             Column("information", "DOUBLE", "information content in bits against an even background"),
-            Column("consensus", "VARCHAR", "most frequent base of each position, as IUPAC code where several are"),
-            Column("probabilities", "DOUBLE[]", "probability of A, C, G, T, position after position: 4 x length"),
+            Column("consensus", "VARCHAR", "IUPAC code of each position, by the rules of Cavener"),
+            Column("probabilities", "DOUBLE[]", "of A, C, G, T with pseudocount, position after position"),
             Column("source", "VARCHAR", "file or release it is from"),
         ),
         ("motif_id",),
