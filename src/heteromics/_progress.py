@@ -55,13 +55,34 @@ def steps(total: int, description: str, *, enabled: bool = True) -> Iterator[Ste
 
 
 class Steps:
-    """Counts named steps on one progress bar."""
+    """Counts named steps on one progress bar, with words on the step and a second bar for the items it goes through."""
 
     def __init__(self, progress: Progress, total: int, description: str) -> None:
-        self._progress, self._description, self._begun = progress, description, 0
+        self._progress, self._description, self._begun, self._name = progress, description, 0, ""
         self._task = progress.add_task(description, total=total)
 
     def __call__(self, name: str) -> None:
         """Begin the step called ``name``; all earlier ones count as done."""
+        self._name = name
         self._progress.update(self._task, completed=self._begun, description=f"{self._description}: {name}")
         self._begun += 1
+
+    def say(self, text: str) -> None:
+        """Say in a few words what the present step is at."""
+        self._progress.update(self._task, description=f"{self._description}: {self._name}, {text}")
+
+    def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+        """Yield from ``items`` while a bar below that of the steps shows how many are done.
+
+        Examples
+        --------
+        >>> with steps(1, "work") as step:
+        ...     step("counting")
+        ...     list(step.track(range(3), "numbers"))
+        [0, 1, 2]
+        """
+        task = self._progress.add_task(f"  {description}", total=total)
+        try:
+            yield from self._progress.track(items, total=total, task_id=task)
+        finally:
+            self._progress.remove_task(task)

@@ -13,6 +13,7 @@ import heteromics
 from heteromics.errors import PriorError, RecipeError, StoreError
 from heteromics.priors import PriorStore, build_store, load_recipe
 from heteromics.priors import build as engine
+from heteromics.priors.build import run_build
 from heteromics.priors.outcomes import OUTCOMES
 from heteromics.priors.schemas import SCHEMAS
 from heteromics.priors.tables import Built
@@ -112,10 +113,11 @@ def test_chromosomes_that_become_one_are_an_error(recipe, db):
 
 def test_an_existing_store_is_kept_unless_force_is_given(recipe, built):
     before = digest(built)
+    changed = ["edges.gene_peak.within_bp=300"]
     with pytest.raises(StoreError, match="exists already. Fix: --force"):
-        build_store(recipe, built, progress=False)
+        build_store(recipe, built, sets=changed, progress=False)
     assert digest(built) == before
-    build_store(recipe, built, sets=["edges.gene_peak.within_bp=300"], force=True, progress=False)
+    build_store(recipe, built, sets=changed, force=True, progress=False)
     with PriorStore.open(built) as store:
         assert "within_bp: 300" in store.info["recipe_yaml"]
 
@@ -128,12 +130,18 @@ def test_a_missing_folder_and_missing_sources_are_said_before_any_work(recipe, d
     assert beside(db) == []
 
 
-def test_an_error_in_a_source_leaves_the_old_store(recipe, built):
+def test_an_error_in_a_source_leaves_the_old_store_and_what_was_finished(recipe, built):
     before = digest(built)
     recipe.with_name("peaks.bed").write_text("chr1\t9000\t10001\n")
+    sets = ["nodes.gene.biotypes=[protein_coding]"]
     with pytest.raises(PriorError, match="end beyond their chromosome"):
-        build_store(recipe, built, force=True, progress=False)
+        build_store(recipe, built, sets=sets, force=True, progress=False)
     assert digest(built) == before
+    assert beside(built) == ["priors.duckdb", f"priors.duckdb.building-{os.getpid()}"]
+    recipe.with_name("peaks.bed").write_text("chr1\t9000\t9999\n")
+    done = run_build(recipe, built, sets=sets, force=True, progress=False)
+    assert "nodes.gene" in done.kept
+    assert "nodes.peak" in done.made
     assert beside(built) == ["priors.duckdb"]
 
 
@@ -168,7 +176,7 @@ def test_a_full_disk_is_a_store_error_and_leaves_the_old_store(recipe, built, li
 
 
 def test_an_error_of_a_builder_is_not_taken_for_a_full_disk(recipe, built, monkeypatch):
-    monkeypatch.setattr(engine._Writer, "close_books", lambda self: self._connection.execute("SELECT nothing"))
+    monkeypatch.setattr(engine.Writer, "close", lambda self: self._connection.execute("SELECT nothing"))
     with pytest.raises(duckdb.BinderException, match="nothing"):
         build_store(recipe, built, force=True, progress=False)
     assert beside(built) == ["priors.duckdb"]
@@ -189,9 +197,9 @@ def killing(function, at):
     return run
 
 if point == "between tables":
-    engine._Writer.run = killing(engine._Writer.run, 2)
+    engine.Writer.add = killing(engine.Writer.add, 2)
 elif point == "while inserting":
-    engine._Writer._check_key = killing(engine._Writer._check_key, 3)
+    engine.Writer._check_key = killing(engine.Writer._check_key, 3)
 elif point == "before the rename":
     engine._flush = killing(engine._flush, 0)
 elif point == "after the rename":
@@ -222,15 +230,14 @@ import sys
 from heteromics.priors import build as engine
 
 recipe, db = sys.argv[1:]
-run = engine._Writer.run
+close = engine.Writer.close
 
-def waiting(*args, **kwargs):
+def waiting(writer):
     print("writing", flush=True)
     sys.stdin.readline()
-    engine._Writer.run = run
-    return run(*args, **kwargs)
+    close(writer)
 
-engine._Writer.run = waiting
+engine.Writer.close = waiting
 engine.build_store(recipe, db, force=True, progress=False)
 """
 

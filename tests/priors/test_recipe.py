@@ -14,10 +14,10 @@ from heteromics.priors.sources import Sources
 @pytest.mark.parametrize("name", ["demo", "human_grch38", "mouse_grcm38"])
 def test_shipped_recipes_hold_together(name):
     recipe = load_recipe(name)
-    assert [builder.name for builder, _ in recipe.steps] == [
-        "gene", "peak", "assembly_check", "gene_peak", "pathways", "interactions", "sequence",
-    ]  # fmt: skip
-    assert set(recipe.needed) <= {"sizes", *KNOWN_SOURCES}
+    assert {builder.name for builder, _ in recipe.steps} >= {
+        "gene", "peak", "motif", "gene_peak", "pathways", "interactions", "sequence", "annotation",
+    }  # fmt: skip
+    assert all(describe(source) or source == "sizes" for source in recipe.needed)
     from heteromics.data.manifest import load_manifest
 
     manifest = load_manifest()
@@ -29,8 +29,17 @@ def test_shipped_recipes_hold_together(name):
 
 def test_the_registry_fits_the_schemas():
     for builder in BUILDERS:
-        assert set(builder.makes) | set(builder.needs) <= set(SCHEMAS)
-        assert set(builder.may_read) | set(builder.config().source_names()) <= set(KNOWN_SOURCES)
+        assert set(builder.makes) | set(builder.uses) <= set(SCHEMAS)
+        assert set(builder.may_read) <= set(KNOWN_SOURCES)
+
+
+def test_what_a_builder_looks_at_is_made_before_it():
+    made = {"chromosome"}
+    later = {table for builder in BUILDERS for table in builder.makes}
+    for builder in BUILDERS:
+        assert set(builder.uses) <= made, builder.key
+        made.update(builder.makes)
+    assert made == later | {"chromosome"}
 
 
 @pytest.mark.parametrize(
@@ -70,8 +79,11 @@ def test_true_and_null_mean_defaults_and_false_leaves_out(recipe):
     recipe.write_text(
         "recipe: 1\nassembly: {name: x, sizes: y}\nnodes: {gene: true, peak: null}\nedges: {gene_peak: false}\n"
     )
-    assert [builder.name for builder, _ in load_recipe(recipe).steps] == ["gene", "peak", "assembly_check", "sequence"]
-    steps = load_recipe(recipe, ["attributes.sequence=false", "nodes.assembly_check=false"]).steps
+    implied = [builder for builder in BUILDERS if builder.by_default and {"gene", "peak"}.issuperset(builder.needs)]
+    names = [builder.name for builder, _ in load_recipe(recipe).steps]
+    assert names == [builder.name for builder in BUILDERS if builder in implied or builder.name in {"gene", "peak"}]
+    assert {"identifiers", "assembly_check", "sequence"} <= set(names)
+    steps = load_recipe(recipe, [f"{builder.key}=false" for builder in implied]).steps
     assert [builder.name for builder, _ in steps] == ["gene", "peak"]
 
 
@@ -93,7 +105,7 @@ def test_all_missing_sources_are_named_at_once():
     with pytest.raises(RecipeError) as error:
         Sources(recipe.sources).check(recipe.used)
     message = str(error.value)
-    assert message.startswith("8 of 8 sources cannot be had:")
+    assert message.startswith(f"{len(recipe.used)} of {len(recipe.used)} sources cannot be had:")
     assert f"source gtf ({describe('gtf')}) is not given yet: --set source.folder=DIR" in message
     assert "source sizes (chromosome sizes, two columns)" in message
 

@@ -1,37 +1,57 @@
-# ruff: noqa: S608  table and column names come from SCHEMAS; every value is a parameter
 """The build engine: runs the builders of a recipe into a temporary file beside the target and renames it at the end.
 
 Whatever interrupts a build, the old store stays as it was: the new one is written to ``<db>.building-<pid>``, flushed
-to disk and renamed over the old in one step. ``<db>.lock`` holds the pid of the one writer. It is held by ``flock``
-rather than by its existence, so that the system frees it when a writer is killed, and a pid that is given out again
-cannot keep others away.
+to disk and renamed over the old in one step. Each step of a build is one transaction, so that what a killed build, or
+one that stopped at a bad source, leaves behind holds finished steps only. The next build takes over those of equal
+fingerprint, from there and from the store it replaces, and makes the others.
+
+``<db>.lock`` holds the pid of the one writer. It is held by ``flock`` rather than by its existence, so that the system
+frees it when a writer is killed, and a pid that is given out again cannot keep others away.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
-import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import pyarrow as pa
 
-import heteromics
-from heteromics._progress import steps
-from heteromics.errors import PriorError, StoreError, some
+from heteromics._progress import Steps, steps
+from heteromics.errors import HeteromicsError, PriorError, StoreError, some
+from heteromics.priors._fingerprint import CHROMOSOME, earlier, fingerprints, permit
+from heteromics.priors._former import Former, beside, leftovers, read_steps, read_table, remove
+from heteromics.priors._writer import Writer
 from heteromics.priors.assembly import chromosome_table, read_sizes, to_style
-from heteromics.priors.query import quoted
 from heteromics.priors.recipe import Recipe, load_recipe
 from heteromics.priors.registry import Builder
-from heteromics.priors.schemas import SCHEMAS, TableSchema
 from heteromics.priors.sources import SIZES, Sources
-from heteromics.priors.tables import FORMAT_VERSION, BuildContext, Built, Match, TableConfig
+from heteromics.priors.tables import BuildContext, TableConfig
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """What a build did.
+
+    Attributes
+    ----------
+    path
+        The store.
+    made, kept
+        Keys of the builders that ran, and of those whose tables were taken over from an earlier build.
+    up_to_date
+        The store was there with every step unchanged, and was left as it is.
+    """
+
+    path: Path
+    made: tuple[str, ...]
+    kept: tuple[str, ...]
+    up_to_date: bool = False
 
 
 def build_store(
@@ -40,10 +60,16 @@ def build_store(
     *,
     sets: Sequence[str] = (),
     force: bool = False,
+    fresh: bool = False,
     mirror: str | Path | None = None,
     progress: bool = True,
 ) -> Path:
-    """Build a prior store and return its path.
+    """Build a prior store and return its path; :func:`run_build` also says what was made and what was kept.
+
+    A table is kept when nothing it is made from has changed: the settings of its builder, its sources by checksum, the
+    assembly, the code of this package, and the steps it builds on. Kept tables come from the store that is replaced
+    and from what a build that was killed or stopped left beside it. A store in which every step is unchanged is left as
+    it is.
 
     Parameters
     ----------
@@ -54,7 +80,9 @@ def build_store(
     sets
         ``key=value`` assignments over the recipe, such as ``source.gtf=genes.gtf.gz``.
     force
-        Replace a store that is there already.
+        Replace a store that is there already and in which a step has changed.
+    fresh
+        Make every table anew and keep no answers of services; a store that is there needs ``force`` too.
     mirror
         Local mirror of the manifest that is looked at first.
     progress
@@ -65,10 +93,26 @@ def build_store(
     RecipeError
         When the recipe does not hold together or a source is not given; all missing sources are named at once.
     StoreError
-        When ``db`` exists and ``force`` is not set, or another process is writing it; its pid is named.
-    PriorError, DataError
-        When sources cannot be read or do not fit together. The old store stays as it was.
+        When ``db`` exists, a step has changed and ``force`` is not set, or another process is writing it; its pid is
+        named.
+    PriorError, DataError, FetchError
+        When sources cannot be had or read, or do not fit together. The old store stays as it was; steps finished by
+        then stay beside it for the next build.
     """
+    return run_build(recipe, db, sets=sets, force=force, fresh=fresh, mirror=mirror, progress=progress).path
+
+
+def run_build(
+    recipe: str | Path,
+    db: str | Path,
+    *,
+    sets: Sequence[str] = (),
+    force: bool = False,
+    fresh: bool = False,
+    mirror: str | Path | None = None,
+    progress: bool = True,
+) -> BuildResult:
+    """Build a prior store as :func:`build_store` does and return what was done."""
     db = Path(db)
     checked = load_recipe(recipe, sets)
     sources = Sources(checked.sources, mirror=mirror, progress=progress)
@@ -76,18 +120,105 @@ def build_store(
     if not db.parent.is_dir():
         raise StoreError(f"{db}: there is no folder {db.parent}. Fix: make it, or give another --db.")
     with _whole_or_as_before(db), _only_writer(db):
-        if db.exists() and not force:
+        if db.exists() and fresh and not force:
             raise StoreError(f"{db} exists already. Fix: --force to replace it, or give another --db.")
-        remove_leftovers(db)
-        building = db.with_name(f"{db.name}.building-{os.getpid()}")
+        sources.fetch(checked.used)
+        with steps(len(checked.steps) + 3, "priors", enabled=progress) as step:
+            step("sources")
+            prints = fingerprints(checked, lambda name: sources.read(name, step.track))
+            if db.exists() and not force:
+                return _unchanged(db, prints)
+            return _Build(db, checked, sources, prints, step).run(fresh=fresh)
+
+
+def _unchanged(db: Path, prints: Mapping[str, str]) -> BuildResult:
+    """Leave a store in which no step has changed; stop at another."""
+    there = {key: former.fingerprint for key, former in read_steps(db).items()}
+    if there == prints:
+        return BuildResult(db, (), tuple(key for key in prints if key != CHROMOSOME), up_to_date=True)
+    changed = [key for key, one in prints.items() if there.get(key) != one]
+    gone = [key for key in there if key not in prints]
+    told = [f"{len(changed)} of {len(prints)} steps have changed or are new: {some(changed, 8)}"] if changed else []
+    told += [f"{len(gone)} steps are no longer in the recipe: {some(gone, 8)}"] if gone else []
+    raise StoreError(
+        f"{db} exists already. Fix: --force to replace it, or give another --db.\n"
+        f"  {'; '.join(told)}. The tables of unchanged steps would be kept."
+    )
+
+
+class _Build:
+    """One build: writes the store beside its place and renames it; what stops it before leaves finished steps."""
+
+    def __init__(self, db: Path, recipe: Recipe, sources: Sources, prints: Mapping[str, str], step: Steps) -> None:
+        self._db, self._recipe, self._sources, self._prints, self._step = db, recipe, sources, prints, step
+
+    def run(self, *, fresh: bool) -> BuildResult:
+        old = self._db if self._db.exists() and not fresh else None
+        former = Former(old, [] if fresh else leftovers(self._db), self._prints)
+        building, keep = _free(self._db), False
         try:
-            _write(building, checked, sources, progress=progress)
+            with duckdb.connect(str(building)) as connection:
+                writer = Writer(connection, self._recipe)
+                try:
+                    self._write(connection, writer, former, old)
+                except (HeteromicsError, KeyboardInterrupt):
+                    keep = bool(writer.made or writer.kept)
+                    raise
+                self._step("checkpoint")
+                connection.execute("CHECKPOINT")
             _flush(building)
-            building.replace(db)
-            _flush(db.parent)
+            building.replace(self._db)
+            _flush(self._db.parent)
         finally:
-            remove_leftovers(db)
-    return db
+            if not keep:
+                remove_leftovers(self._db)
+        return BuildResult(self._db, tuple(writer.made), tuple(writer.kept))
+
+    def _write(self, connection: duckdb.DuckDBPyConnection, writer: Writer, former: Former, old: Path | None) -> None:
+        sizes = _sizes(self._recipe, self._sources)
+        writer.chromosomes(chromosome_table(sizes, self._sources(SIZES)), self._prints[CHROMOSOME])
+        context = BuildContext(
+            connection=connection,
+            assembly=self._recipe.assembly,
+            chrom_style=self._recipe.chrom_style,
+            chromosomes=sizes,
+            resolve=self._sources,
+            given=frozenset(name for name, one in self._recipe.sources.items() if one.kind != "required"),
+            progress=self._step.say,
+            track=self._step.track,
+            former=lambda table: read_table(old, table) if old else None,
+        )
+        after = earlier(self._recipe)
+        for builder, config in self._recipe.steps:
+            self._step(builder.name)
+            known = former.step(builder.key)
+            if known is None or not writer.take_over(known):
+                reported = writer.reported(after[builder.key])
+                asking = dataclasses.replace(context, reported=reported, permit=permit(builder, config))
+                self._make(writer, builder, config, asking)
+            former.done(builder.key)
+        writer.close()
+
+    def _make(self, writer: Writer, builder: Builder, config: TableConfig, context: BuildContext) -> None:
+        """Run one builder and insert its tables."""
+        begun = time.perf_counter()
+        built = builder.run(context, config)
+        unknown = sorted(set(built.tables) - set(builder.makes))
+        if unknown:
+            raise PriorError(f"builder {builder.key} returned {some(unknown)}, expected {', '.join(builder.makes)}.")
+        seconds = time.perf_counter() - begun
+        writer.add(builder.key, self._prints[builder.key], built, seconds, derived_from=builder.needs)
+
+
+def _free(db: Path) -> Path:
+    """Return a name beside ``db`` that no build has used; a former one may have had the same pid."""
+    used = {path.name for path in beside(db)}
+    name = first = f"{db.name}.building-{os.getpid()}"
+    for again in range(1, len(used) + 2):
+        if name not in used:
+            break
+        name = f"{first}-{again}"
+    return db.with_name(name)
 
 
 @contextmanager
@@ -133,14 +264,11 @@ def _only_writer(db: Path) -> Iterator[None]:
 
 
 def remove_leftovers(db: Path) -> list[Path]:
-    """Remove what killed builds left beside ``db``; to be called by the one writer. Returns what was removed."""
-    leftovers = sorted(db.parent.glob(f"{db.name}.building-*"))
-    for path in leftovers:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    return leftovers
+    """Remove what unfinished builds left beside ``db``; to be called by the one writer. Returns what was removed."""
+    left = beside(db)
+    for path in left:
+        remove(path)
+    return left
 
 
 def _flush(path: Path) -> None:
@@ -150,31 +278,6 @@ def _flush(path: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
-
-
-def _write(path: Path, recipe: Recipe, sources: Sources, *, progress: bool) -> None:
-    with duckdb.connect(str(path)) as connection, steps(len(recipe.steps) + 3, "priors", enabled=progress) as step:
-        writer = _Writer(connection, recipe)
-        step("chromosome")
-        begun = time.perf_counter()
-        sizes = _sizes(recipe, sources)
-        writer.add(chromosome_table(sizes, sources(SIZES)), time.perf_counter() - begun)
-        context = BuildContext(
-            connection=connection,
-            assembly=recipe.assembly,
-            chrom_style=recipe.chrom_style,
-            chromosomes=sizes,
-            resolve=sources,
-            given=frozenset(name for name, location in recipe.sources.items() if location.kind != "required"),
-            reported=writer.reported,
-        )
-        for builder, config in recipe.steps:
-            step(builder.name)
-            writer.run(builder, config, context)
-        step("books")
-        writer.close_books()
-        step("checkpoint")
-        connection.execute("CHECKPOINT")
 
 
 def _sizes(recipe: Recipe, sources: Sources) -> dict[str, int]:
@@ -187,129 +290,3 @@ def _sizes(recipe: Recipe, sources: Sources) -> dict[str, int]:
             f"{sources(SIZES).label}: several chromosomes become one in style {recipe.chrom_style}: {some(twice)}."
         )
     return dict(zip(names, sizes.values(), strict=True))
-
-
-class _Writer:
-    """Inserts what builders return and keeps the books: provenance, match report and summary, store_info."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
-        self._connection, self._recipe = connection, recipe
-        self._made: dict[str, int] = {}
-        self._provenance: list[tuple[Any, ...]] = []
-        self.reported: dict[str, list[Match]] = {}
-        self._summary: list[tuple[Any, ...]] = []
-        self._labels: list[tuple[Any, ...]] = []
-
-    def run(self, builder: Builder, config: TableConfig, context: BuildContext) -> None:
-        """Run one builder and insert its tables."""
-        begun = time.perf_counter()
-        built = builder.run(context, config)
-        unknown = sorted(set(built.tables) - set(builder.makes))
-        if unknown:
-            raise PriorError(f"builder {builder.key} returned {some(unknown)}, expected {', '.join(builder.makes)}.")
-        self.add(built, time.perf_counter() - begun, derived_from=builder.needs)
-
-    def add(self, built: Built, seconds: float, derived_from: Sequence[str] = ()) -> None:
-        """Insert tables and note where they come from; one without files is noted as derived from other tables."""
-        for name, table in built.tables.items():
-            begun = time.perf_counter()
-            self._insert(SCHEMAS[name], table)
-            took = seconds + time.perf_counter() - begun
-            books = [
-                (source.label, source.version, source.sha256, source.licence) for source in built.sources.get(name, [])
-            ]
-            for entry in books or [(f"tables {', '.join(derived_from)}", "", "", "")]:
-                self._provenance.append((name, *entry, self._recipe.hash, table.num_rows, round(took, 3)))
-        for name, matches in built.matches.items():
-            self.reported.setdefault(name, []).extend(matches)
-        for name, counts in built.counts.items():
-            self._summary += [(name, count.source, count.outcome, count.n) for count in counts if count.n]
-
-        for (name, column), labels in built.labels.items():
-            self._labels += [(name, column, position, label) for position, label in enumerate(labels)]
-
-    def _insert(self, schema: TableSchema, table: pa.Table) -> None:
-        """Insert rows in the order given; columns that may be NULL can be left out."""
-        names = [column.name for column in schema.columns]
-        lacking = [
-            column.name for column in schema.columns if not column.nullable and column.name not in table.column_names
-        ]
-        excess = [name for name in table.column_names if name not in names]
-        if lacking or excess:
-            raise PriorError(
-                f"table {schema.name}: columns {some(lacking, 6) or 'none'} are missing and "
-                f"{some(excess, 6) or 'none'} are unknown; expected {', '.join(names)}."
-            )
-        if schema.name not in self._made:
-            create_table(self._connection, schema, array_lengths(table))
-        listed = ", ".join(f'"{name}"' for name in table.column_names)
-        self._connection.register("incoming", table)
-        self._connection.execute(f'INSERT INTO "{schema.name}" ({listed}) SELECT {listed} FROM incoming')
-        self._connection.unregister("incoming")
-        self._made[schema.name] = self._made.get(schema.name, 0) + table.num_rows
-        if schema.kind != "books":
-            self._check_key(schema)
-
-    def _check_key(self, schema: TableSchema) -> None:
-        key = ", ".join(f'"{name}"' for name in schema.key)
-        twice = self._connection.execute(
-            f'SELECT {key} FROM "{schema.name}" GROUP BY {key} HAVING count(*) > 1 ORDER BY {key}'
-        ).fetchall()
-        if twice:
-            raise PriorError(
-                f"table {schema.name}: {len(twice):,} rows have the same {key} as another: "
-                f"{some('/'.join(map(str, row)) for row in twice)}."
-            )
-
-    def close_books(self) -> None:
-        """Write provenance, match report and summary, and store_info."""
-        self._insert_rows("provenance", self._provenance)
-        matches = [
-            (name, match.source, match.name, match.outcome, match.detail)
-            for name, reported in self.reported.items()
-            for match in reported
-        ]
-        self._insert_rows("match_report", dict.fromkeys(matches))
-        self._insert_rows("match_summary", self._summary)
-        if self._labels:
-            self._insert_rows("array_label", self._labels)
-        info = {
-            "format_version": str(FORMAT_VERSION),
-            "heteromics_version": heteromics.__version__,
-            "assembly": self._recipe.assembly,
-            "chrom_style": self._recipe.chrom_style,
-            "recipe": self._recipe.name,
-            "recipe_hash": self._recipe.hash,
-            "recipe_yaml": self._recipe.as_yaml(),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        self._insert_rows("store_info", info.items())
-
-    def _insert_rows(self, name: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        schema = SCHEMAS[name]
-        columns = list(zip(*rows, strict=True)) or [()] * len(schema.columns)
-        types = {"VARCHAR": pa.string(), "BIGINT": pa.int64(), "DOUBLE": pa.float64(), "INTEGER": pa.int32()}
-        self._insert(
-            schema,
-            pa.table(
-                {
-                    column.name: pa.array(values, types[column.type])
-                    for column, values in zip(schema.columns, columns, strict=True)
-                }
-            ),
-        )
-
-
-def array_lengths(table: pa.Table) -> dict[str, int]:
-    """Return the lengths of the array columns whose arrays are all of one length."""
-    return {field.name: field.type.list_size for field in table.schema if pa.types.is_fixed_size_list(field.type)}
-
-
-def create_table(
-    connection: duckdb.DuckDBPyConnection, schema: TableSchema, lengths: Mapping[str, int] | None = None
-) -> None:
-    """Create one table of the schema, its comments with it; ``lengths`` are those of its array columns."""
-    connection.execute(schema.create_sql(lengths))
-    connection.execute(f'COMMENT ON TABLE "{schema.name}" IS {quoted(schema.comment)}')
-    for column in schema.columns:
-        connection.execute(f'COMMENT ON COLUMN "{schema.name}"."{column.name}" IS {quoted(column.comment)}')

@@ -254,8 +254,8 @@ def build_assembly_check(context: BuildContext, config: AssemblyCheckConfig) -> 
             "  Fix: give files of one assembly, or lift the peaks over to it. If they are right, set "
             "`nodes.assembly_check.on_suspect: report`."
         )
-    columns = zip(*verdicts, strict=True)
-    return Built({"assembly_check": pa.table(dict(zip(Verdict._fields, map(list, columns), strict=True)))})
+    columns = (pa.array(values, from_pandas=True) for values in zip(*verdicts, strict=True))
+    return Built({"assembly_check": pa.table(dict(zip(Verdict._fields, columns, strict=True)))})
 
 
 def estimate_assembly_check(_plan: PlanContext, _config: AssemblyCheckConfig) -> Estimated:

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from heteromics._config import as_dict
+from heteromics.priors._fingerprint import fingerprints
+from heteromics.priors._former import read_steps
 from heteromics.priors.planning import PlanContext
-from heteromics.priors.recipe import load_recipe
+from heteromics.priors.recipe import Recipe, load_recipe
 from heteromics.priors.schemas import SCHEMAS
 from heteromics.priors.sources import SIZES, AtHand, Sources, what_is
 
@@ -21,18 +23,23 @@ BYTES_PER_ROW = {"gene": 34, "protein": 60, "protein_protein": 40, "gene_peak": 
 OTHER_BYTES_PER_ROW = 18
 SECONDS_PER_TABLE = 0.1
 SECONDS_PER_ROW = 5e-6
+SECONDS_PER_KEPT_ROW = 2e-7
 SECONDS_PER_BYTE = {"gtf": 2.5e-7, "string_links": 2e-7, "string_aliases": 2e-7, "fasta": 1.5e-8}
 
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
-    """One table to be made: from which sources, and roughly how large and how long (None where nothing is known)."""
+    """One table to be made: from which sources, and roughly how large and how long (None where nothing is known).
+
+    ``kept`` says whether the store asked about has it unchanged; None where none was asked about.
+    """
 
     table: str
     sources: tuple[str, ...]
     rows: int | None
     bytes: int | None
     seconds: float | None
+    kept: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,18 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain values for JSON."""
-        return {**as_dict(self), "ready": not self.missing}
+        return {**as_dict(self), "totals": self.totals, "ready": not self.missing}
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """Rows, bytes and seconds of all tables of which they are known, and how many are ``unknown``."""
+        known = [table for table in self.tables if table.rows is not None]
+        return {
+            "rows": sum(table.rows or 0 for table in known),
+            "bytes": sum(table.bytes or 0 for table in known),
+            "seconds": round(sum(table.seconds or 0 for table in known), 2),
+            "unknown": len(self.tables) - len(known),
+        }
 
     def source_rows(self) -> list[dict[str, Any]]:
         """Return one mapping per source: source, what, where, file, bytes, fix."""
@@ -84,12 +102,27 @@ class Plan:
         ]
 
     def table_rows(self) -> list[dict[str, Any]]:
-        """Return one mapping per table: table, sources, rows, bytes, seconds."""
-        return [{**as_dict(table), "sources": ", ".join(table.sources)} for table in self.tables]
+        """Return one mapping per table: table, sources, rows, bytes, seconds, and kept where a store was given."""
+        rows = [{**as_dict(table), "sources": ", ".join(table.sources)} for table in self.tables]
+        return [{key: value for key, value in row.items() if key != "kept" or value is not None} for row in rows]
 
 
-def make_plan(recipe: str | Path, *, sets: Sequence[str] = (), mirror: str | Path | None = None) -> Plan:
+def make_plan(
+    recipe: str | Path,
+    *,
+    sets: Sequence[str] = (),
+    db: str | Path | None = None,
+    mirror: str | Path | None = None,
+) -> Plan:
     """Plan a build; nothing is fetched and nothing written.
+
+    Parameters
+    ----------
+    recipe, sets, mirror
+        As for :func:`heteromics.priors.build.build_store`.
+    db
+        A store, there or not: the plan then says which of its tables a build would keep. This reads the sources that
+        are files, for their checksums; those of the manifest have the checksums it promises.
 
     Raises
     ------
@@ -107,16 +140,37 @@ def make_plan(recipe: str | Path, *, sets: Sequence[str] = (), mirror: str | Pat
             before = rows.get(table, 0)
             rows[table] = None if n is None or before is None else n + before
             read.setdefault(table, []).extend(config.source_names() or [f"table {name}" for name in builder.needs])
-    tables = tuple(_table(name, read[name], rows[name], at_hand) for name in SCHEMAS if name in rows)
+    kept = None if db is None else _kept(checked, sources, Path(db))
+    tables = tuple(
+        _table(name, read[name], rows[name], at_hand, None if kept is None else name in kept)
+        for name in SCHEMAS
+        if name in rows
+    )
     return Plan(checked.name, checked.assembly, checked.hash, tuple(at_hand.values()), tables)
 
 
-def _table(name: str, read: Sequence[str], rows: int | None, at_hand: Mapping[str, AtHand]) -> TablePlan:
+def _kept(recipe: Recipe, sources: Sources, db: Path) -> set[str]:
+    """Return the tables all of whose rows a build would take over from a store."""
+    there = {key: step.fingerprint for key, step in read_steps(db).items()} if db.exists() else {}
+    prints = fingerprints(recipe, sources.promised)
+    changed = {
+        table
+        for builder, _ in recipe.steps
+        if not prints[builder.key] or there.get(builder.key) != prints[builder.key]
+        for table in builder.makes
+    }
+    return {table for builder, _ in recipe.steps for table in builder.makes if table not in changed}
+
+
+def _table(
+    name: str, read: Sequence[str], rows: int | None, at_hand: Mapping[str, AtHand], kept: bool | None
+) -> TablePlan:
     if rows is None:
-        return TablePlan(name, tuple(read), None, None, None)
-    seconds = SECONDS_PER_TABLE + rows * SECONDS_PER_ROW
-    seconds += sum(
-        (at_hand[source].bytes or 0) * SECONDS_PER_BYTE.get(source, 0) for source in read if source in at_hand
-    )
+        return TablePlan(name, tuple(read), None, None, None, kept)
+    seconds = SECONDS_PER_TABLE + rows * (SECONDS_PER_KEPT_ROW if kept else SECONDS_PER_ROW)
+    if not kept:
+        seconds += sum(
+            (at_hand[source].bytes or 0) * SECONDS_PER_BYTE.get(source, 0) for source in read if source in at_hand
+        )
     size = rows * BYTES_PER_ROW.get(name, OTHER_BYTES_PER_ROW)
-    return TablePlan(name, tuple(read), rows, size, round(seconds, 2))
+    return TablePlan(name, tuple(read), rows, size, round(seconds, 2), kept)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from heteromics._config import unknown_key
 from heteromics._files import sha256_of
@@ -15,9 +17,23 @@ from heteromics.errors import RecipeError, UnreadableFile
 from heteromics.priors.known_sources import KNOWN_SOURCES, describe
 from heteromics.priors.tables import Source
 
+if TYPE_CHECKING:
+    from heteromics.data.manifest import Item
+
+BLOCK = 1_000_000
+SHOWN_FROM = 64 * BLOCK
+"""Bytes from which on the reading of a file is worth a bar."""
+
+Track = Callable[[Iterable[Any], str, int | None], Iterable[Any]]
+
 FOLDER = "folder"
 SIZES = "sizes"
 _OWN = {SIZES: "chromosome sizes, two columns", FOLDER: "folder that file names are looked up in"}
+
+
+def untracked(items: Iterable[Any], _description: str, _total: int | None) -> Iterable[Any]:
+    """Yield from items without a bar."""
+    return items
 
 
 def what_is(name: str) -> str:
@@ -40,6 +56,13 @@ class Location:
     def label(self) -> str:
         """What provenance and the recipe hash show: the manifest's name, or the file name without its folder."""
         return f"manifest:{self.text}" if self.kind == "manifest" else Path(self.text).name
+
+    @property
+    def item(self) -> Item:
+        """Its item in the manifest."""
+        from heteromics.data.manifest import load_manifest
+
+        return load_manifest()[self.text.partition("/")[0]]
 
     def problem(self) -> str:
         """Say in one line why the file cannot be had, or nothing; the manifest is not asked."""
@@ -137,13 +160,39 @@ class Sources:
     ) -> None:
         self.locations = dict(locations)
         self._mirror, self._progress = mirror, progress
+        self._paths: dict[str, Path] = {}
         self._resolved: dict[str, Source] = {}
 
     def __call__(self, name: str) -> Source:
         """Return the file of a source, fetched when it is in the manifest and not at hand."""
+        return self.read(name)
+
+    def fetch(self, names: Sequence[str]) -> None:
+        """Fetch the sources that are in the manifest and not at hand."""
+        for name in names:
+            self._path(name)
+
+    def read(self, name: str, track: Track = untracked) -> Source:
+        """Return the file of a source; ``track`` shows how far its checksum is, as :attr:`BuildContext.track`."""
         if name not in self._resolved:
-            self._resolved[name] = self._resolve(self.require(name))
+            location, path = self.require(name), self._path(name)
+            item = location.item if location.kind == "manifest" else None
+            version, licence = (item.version, item.licence) if item else ("", "")
+            self._resolved[name] = Source(path, checksum(path, track), version, licence, location.label)
         return self._resolved[name]
+
+    def promised(self, name: str) -> Source | None:
+        """Return a source as it would be read, None where that is not known; nothing is fetched.
+
+        For a file of the manifest the checksum is the one the manifest states.
+        """
+        location = self.locations.get(name)
+        if location is None or location.problem():
+            return None
+        if location.kind == "path":
+            return self.read(name)
+        item, file = location.item, location.item[location.text.partition("/")[2]]
+        return Source(Path(), file.sha256, item.version, item.licence, location.label) if file.sha256 else None
 
     def require(self, name: str) -> Location:
         """Return where a source is; a :class:`RecipeError` says how to give it where it is not given."""
@@ -188,30 +237,35 @@ class Sources:
 
     def _in_manifest(self, location: Location) -> AtHand:
         from heteromics.data.fetch import whereabouts
-        from heteromics.data.manifest import load_manifest
 
-        item_name, _, file_name = location.text.partition("/")
-        item = load_manifest()[item_name]
-        file = item[file_name]
+        item, file = location.item, location.item[location.text.partition("/")[2]]
         where = whereabouts(dataclasses.replace(item, files=(file,)), mirror=self._mirror)
-        fix = f"heteromics data fetch {item_name}" if where == "to fetch" else ""
+        fix = f"heteromics data fetch {item.name}" if where == "to fetch" else ""
         return AtHand(location.name, location.label, where, None, file.bytes, fix)
 
-    def _resolve(self, location: Location) -> Source:
-        if location.kind == "path":
-            path = Path(location.text)
-            return Source(path, checksum(path), "", "", location.label)
+    def _path(self, name: str) -> Path:
+        if name not in self._paths:
+            location = self.require(name)
+            self._paths[name] = Path(location.text) if location.kind == "path" else self._located(location)
+        return self._paths[name]
+
+    def _located(self, location: Location) -> Path:
         from heteromics.data.fetch import locate
-        from heteromics.data.manifest import load_manifest
 
-        path = locate(location.text, mirror=self._mirror, progress=self._progress)
-        item = load_manifest()[location.text.partition("/")[0]]
-        return Source(path, checksum(path), item.version, item.licence, location.label)
+        return locate(location.text, mirror=self._mirror, progress=self._progress)
 
 
-def checksum(path: Path) -> str:
+def checksum(path: Path, track: Track = untracked) -> str:
     """Return the SHA-256 of a file as hexadecimal text."""
     try:
-        return sha256_of(path)
+        size = path.stat().st_size
+        if size < SHOWN_FROM:
+            return sha256_of(path)
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            blocks = iter(partial(file.read, BLOCK), b"")
+            for block in track(blocks, f"checksum of {path.name} (MB)", -(-size // BLOCK)):
+                digest.update(block)
+        return digest.hexdigest()
     except OSError as error:
         raise UnreadableFile(f"{path} cannot be read: {error}") from error

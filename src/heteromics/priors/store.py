@@ -91,20 +91,27 @@ class PriorStore:
         *,
         sets: Sequence[str] = (),
         force: bool = False,
+        fresh: bool = False,
         mirror: str | Path | None = None,
         progress: bool = True,
     ) -> PriorStore:
         """Build a store from a recipe and open it; see :func:`heteromics.priors.build.build_store`."""
         from heteromics.priors.build import build_store
 
-        return cls.open(build_store(recipe, db, sets=sets, force=force, mirror=mirror, progress=progress))
+        return cls.open(build_store(recipe, db, sets=sets, force=force, fresh=fresh, mirror=mirror, progress=progress))
 
     @staticmethod
-    def plan(recipe: str | Path, *, sets: Sequence[str] = (), mirror: str | Path | None = None) -> Plan:
+    def plan(
+        recipe: str | Path,
+        *,
+        sets: Sequence[str] = (),
+        db: str | Path | None = None,
+        mirror: str | Path | None = None,
+    ) -> Plan:
         """Say what a recipe needs and would make, before any work; see :func:`heteromics.priors.plan.make_plan`."""
         from heteromics.priors.plan import make_plan
 
-        return make_plan(recipe, sets=sets, mirror=mirror)
+        return make_plan(recipe, sets=sets, db=db, mirror=mirror)
 
     def close(self) -> None:
         """Close the file; closing again does nothing."""

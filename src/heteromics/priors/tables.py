@@ -8,6 +8,7 @@ Rows are inserted in the order given, so a builder returns them in a fixed order
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT_VERSION = 2
+
+_READ = re.compile(r'\b(?:FROM|JOIN)\s+"?(\w+)', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,9 @@ class BuildContext:
         ``track(items, description, total)`` yields from ``items`` while a bar shows how many are done.
     former
         Returns a table of the store that is being replaced, None where there is none: for answers worth keeping.
+    permit
+        ``permit("source" or "table", name)`` raises when the builder reads what it does not declare: a later build
+        could then keep tables that should be made anew.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -113,20 +119,26 @@ class BuildContext:
     progress: Callable[[str], None] = lambda _step: None
     track: Callable[[Iterable[Any], str, int | None], Iterable[Any]] = lambda items, _description, _total: items
     former: Callable[[str], pa.Table | None] = lambda _table: None
+    permit: Callable[[str, str], None] = lambda _kind, _name: None
 
     def source(self, name: str) -> Source:
         """Return the file of a source; a :class:`~heteromics.errors.RecipeError` says how to give it if it is not."""
+        self.permit("source", name)
         return self.resolve(name)
 
     def has_source(self, name: str) -> bool:
         """Tell whether the recipe or ``--set`` gives a file for this source."""
+        self.permit("source", name)
         return name in self.given
 
     def family(self, pattern: str) -> dict[str, Source]:
         """Return the given sources of a family (``regions_*``) by the part of their names that the star stands for."""
+        self.permit("source", pattern)
         stem = pattern.removesuffix("*")
         return {name.removeprefix(stem): self.source(name) for name in sorted(self.given) if belongs(name, pattern)}
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """Return the rows of a parameterised query over earlier tables as Arrow."""
+        for name in _READ.findall(sql):
+            self.permit("table", name)
         return self.connection.sql(sql, params=list(parameters)).to_arrow_table()

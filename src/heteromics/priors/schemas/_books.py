@@ -5,6 +5,8 @@ from __future__ import annotations
 from heteromics.priors.outcomes import OUTCOMES
 from heteromics.priors.schemas._table import Column, TableSchema, identifier
 
+_BUILDER = Column("builder", "VARCHAR", "key of the builder that says so, as in build_step")
+
 TABLES = (
     TableSchema(
         "provenance",
@@ -19,8 +21,9 @@ TABLES = (
             Column("recipe_hash", "VARCHAR", "SHA-256 of the resolved recipe"),
             Column("rows", "BIGINT", "rows its builder gave"),
             Column("seconds", "DOUBLE", "time its builder took"),
+            _BUILDER,
         ),
-        ("table_name", "source"),
+        ("table_name", "source", "builder"),
     ),
     TableSchema(
         "match_report",
@@ -32,8 +35,9 @@ TABLES = (
             Column("name", "VARCHAR", "the name as it stands there"),
             Column("outcome", "VARCHAR", "one of: " + "; ".join(f"{k} ({v})" for k, v in OUTCOMES.items())),
             Column("detail", "VARCHAR", "what it joined with, or why not"),
+            _BUILDER,
         ),
-        ("table_name", "source", "name", "outcome"),
+        ("table_name", "source", "name", "outcome", "builder"),
     ),
     TableSchema(
         "match_summary",
@@ -44,8 +48,9 @@ TABLES = (
             Column("source", "VARCHAR", "file the names stand in"),
             Column("outcome", "VARCHAR", "as in match_report; also matched"),
             Column("n", "BIGINT", "number of names"),
+            _BUILDER,
         ),
-        ("table_name", "source", "outcome"),
+        ("table_name", "source", "outcome", "builder"),
     ),
     TableSchema(
         "store_info",
@@ -59,7 +64,7 @@ TABLES = (
         "books",
         "The builders that ran, in order, and what they were given; a later build keeps the tables of equal ones",
         (
-            identifier("builder", "its key in the recipe, such as edges.gene_peak"),
+            identifier("builder", "its key in the recipe, such as edges.gene_peak; chromosome for the sizes"),
             Column("fingerprint", "VARCHAR", "SHA-256 of its settings, sources, code and the steps it builds on"),
             Column("table_name", "VARCHAR", "table it added rows to; empty for none"),
             Column("first_row", "BIGINT", "rowid of the first of them"),
@@ -74,7 +79,7 @@ TABLES = (
         "What spoke for or against the sources being of one assembly",
         (
             identifier("check_name", "what was looked at"),
-            Column("found", "DOUBLE", "value seen"),
+            Column("found", "DOUBLE", "value seen; NULL where there is nothing to see", True),
             Column("expected", "DOUBLE", "value to be expected by chance or in data of this assembly"),
             Column("verdict", "VARCHAR", "fits, suspect, or not enough data"),
             Column("detail", "VARCHAR", "in words"),
@@ -97,6 +102,7 @@ TABLES = (
             Column("column_name", "VARCHAR", "array column"),
             Column("position", "INTEGER", "place in the array, from 0"),
             Column("label", "VARCHAR", "its meaning, such as a k-mer"),
+            _BUILDER,
         ),
         ("table_name", "column_name", "position"),
     ),
