@@ -417,6 +417,23 @@ def test_names_are_translated(renamed):
         translate(renamed, names, to="entres")
 
 
+def test_the_symbol_of_a_pseudoautosomal_gene_means_the_one_on_x():
+    context = context_with({}, {"chrX": 156_040_895, "chrY": 57_227_415})
+    context.connection.execute("DELETE FROM gene")
+    places = [
+        ("X1", "CD99", "chrX", 2_691_186, 2_741_309),
+        ("Y1", "CD99", "chrY", 2_691_186, 2_741_309),
+        ("X2", "IL9R", "chrX", 155_997_580, 156_016_830),  # as far from the end as on Y
+        ("Y2", "IL9R", "chrY", 57_184_100, 57_203_350),
+        ("X3", "U6", "chrX", 100, 200),
+        ("Y3", "U6", "chrY", 300, 400),  # two genes of one name
+    ]
+    context.connection.executemany("INSERT INTO gene VALUES (?, ?, ?, ?, ?, '+', 1, '')", places)
+    joined = join_genes(context, ["CD99", "cd99", "IL9R", "Y1", "Y2.1", "U6"])
+    assert joined.gene_id == ["X1", "X1", "X2", "Y1", None, None]
+    assert joined.outcome == ["matched", "case_folded", "matched", "matched", "absent", "ambiguous"]
+
+
 def test_forms_of_gene_ids():
     assert [is_gene_id(name) for name in ("ENSG1", "ENSMUSG1.2", "ENST1", "MGP_C57BL6NJ_G1", "TP53", "")] == [
         True, True, False, True, False, False,

@@ -11,6 +11,7 @@ from heteromics.errors import RecipeError
 from heteromics.priors.alias_table import Aliases, alias_rows
 from heteromics.priors.aliases import Listed, read_names, read_string_names
 from heteromics.priors.gene_names import KINDS
+from heteromics.priors.identifiers import named_genes
 from heteromics.priors.tables import Built, Source
 
 if TYPE_CHECKING:
@@ -63,10 +64,9 @@ def build_identifiers(context: BuildContext, config: IdentifierConfig) -> Built:
     sources = _sources(context, config)
     if not sources:
         return Built({})
-    genes = context.query("SELECT gene_id, symbol FROM gene ORDER BY gene_id")
-    gene_id = genes["gene_id"].to_pylist()
+    gene_id, symbol = named_genes(context.query)
     listed = {source.label: _listed(name, source, config) for name, source in sources.items()}
-    aliases = alias_rows(listed, gene_id, genes["symbol"].to_pylist())
+    aliases = alias_rows(listed, gene_id, symbol)
     return Built(
         {"gene_alias": _table(aliases, gene_id)},
         {"gene_alias": list(sources.values())},

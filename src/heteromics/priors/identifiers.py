@@ -1,3 +1,4 @@
+# ruff: noqa: S608  the order put into SQL is one of two constants
 """Joining names to genes: of arrays, of a build in progress, of a finished store, and from one kind of name to another.
 
 The rules, in their order, are those of :mod:`heteromics.priors.gene_names`.
@@ -6,7 +7,7 @@ The rules, in their order, are those of :mod:`heteromics.priors.gene_names`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import pandas as pd
 
@@ -36,6 +37,7 @@ __all__ = [
     "join_store_genes",
     "joined_with",
     "match_names",
+    "named_genes",
     "other_names",
     "store_names",
     "strip_version",
@@ -110,14 +112,14 @@ def join_genes(context: BuildContext, names: Sequence[str]) -> GenesJoined:
     names
         Names as a source writes them, ids or symbols, length n.
     """
-    genes = context.query("SELECT gene_id, symbol FROM gene ORDER BY gene_id")
-    return _genes_joined(genes, context.query, context.reported, names)
+    return _genes_joined(context.query, context.reported, names)
 
 
 def store_names(store: PriorStore, names: Sequence[str]) -> NamesJoined:
     """Find the row of ``store.frame("gene")`` that each name means, by all rules and the store's own alias table."""
-    genes = store.connection.sql("SELECT gene_id, symbol FROM gene").to_arrow_table()
-    return _gene_names(genes, _query(store), _reported(store)).join(names)
+    query = _query(store)
+    gene_id, symbol = named_genes(query, "rowid")
+    return _gene_names(gene_id, symbol, query, _reported(store)).join(names)
 
 
 def join_store_genes(store: PriorStore, names: Sequence[str]) -> GenesJoined:
@@ -129,27 +131,45 @@ def join_store_genes(store: PriorStore, names: Sequence[str]) -> GenesJoined:
         When the store has no table ``gene``.
     """
     store.table("gene")
-    genes = store.connection.sql("SELECT gene_id, symbol FROM gene ORDER BY gene_id").to_arrow_table()
-    return _genes_joined(genes, _query(store), _reported(store), names)
+    return _genes_joined(_query(store), _reported(store), names)
+
+
+def named_genes(
+    query: Callable[[str], pa.Table], order: Literal["gene_id", "rowid"] = "gene_id"
+) -> tuple[list[str], list[str]]:
+    """Return identifiers and symbols of table ``gene``, by which names are looked up.
+
+    A gene of the pseudoautosomal regions is listed on X and on Y by annotations that give both an identifier (GENCODE
+    from version 44). The two are one gene, and its symbol means the one on X: the one on Y is known by its identifier
+    alone. They are recognised by symbol, length, and the same distance from the start or the end of the chromosome.
+    """
+    genes = query(
+        "SELECT gene_id, CASE WHEN gene_id IN (SELECT y.gene_id FROM gene x JOIN gene y USING (symbol) "
+        "JOIN chromosome cx ON cx.chrom = x.chrom JOIN chromosome cy ON cy.chrom = y.chrom "
+        "WHERE x.chrom IN ('X', 'chrX') AND y.chrom IN ('Y', 'chrY') "
+        "AND x.chrom_end - x.chrom_start = y.chrom_end - y.chrom_start "
+        "AND (x.chrom_start = y.chrom_start OR cx.size - x.chrom_start = cy.size - y.chrom_start)) "
+        f"THEN gene_id ELSE symbol END AS symbol FROM gene ORDER BY {order}"
+    )
+    return genes["gene_id"].to_pylist(), genes["symbol"].to_pylist()
 
 
 def _genes_joined(
-    genes: pa.Table,
-    query: Callable[[str], pa.Table],
-    reported: Mapping[str, Sequence[Match]],
-    names: Sequence[str],
+    query: Callable[[str], pa.Table], reported: Mapping[str, Sequence[Match]], names: Sequence[str]
 ) -> GenesJoined:
-    gene_id = genes["gene_id"].to_pylist()
-    joined = _gene_names(genes, query, reported).join(names)
+    gene_id, symbol = named_genes(query)
+    joined = _gene_names(gene_id, symbol, query, reported).join(names)
     found = [gene_id[row] if row >= 0 else None for row in joined.row.tolist()]
     return GenesJoined(found, joined.outcome, joined.detail)
 
 
 def _gene_names(
-    genes: pa.Table, query: Callable[[str], pa.Table], reported: Mapping[str, Sequence[Match]]
+    gene_id: Sequence[str],
+    symbol: Sequence[str],
+    query: Callable[[str], pa.Table],
+    reported: Mapping[str, Sequence[Match]],
 ) -> GeneNames:
     """Gather what the tables say; those for other names need not be there."""
-    gene_id = genes["gene_id"].to_pylist()
     there = set(query("SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()")[0].to_pylist())
     row_of = {name: row for row, name in enumerate(gene_id)}
     aliases = query("SELECT gene_id, alias, kind FROM gene_alias").to_pylist() if "gene_alias" in there else []
@@ -159,7 +179,7 @@ def _gene_names(
             answer = Answer(row["gene_id"], row["entrez"], row["symbol"])
             answers.setdefault(row["name"], []).extend([answer] if any(answer) else [])
     known = [(row_of[row["gene_id"]], row["alias"], row["kind"]) for row in aliases]
-    return GeneNames(gene_id, genes["symbol"].to_pylist(), other_names(known, reported, answers))
+    return GeneNames(gene_id, symbol, other_names(known, reported, answers))
 
 
 def other_names(
