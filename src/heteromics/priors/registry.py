@@ -34,6 +34,7 @@ from heteromics.priors.regions import (
 from heteromics.priors.regulons import RegulonConfig, build_regulons, estimate_regulons
 from heteromics.priors.sequence import SequenceConfig, build_peak_sequence, estimate_sequence
 from heteromics.priors.spatial import SpatialConfig, build_spatial, estimate_spatial
+from heteromics.priors.splits import SplitConfig, build_splits, estimate_splits
 from heteromics.priors.summaries import SummaryConfig, build_summaries, estimate_summaries
 from heteromics.priors.tables import BuildContext, Built
 
@@ -318,5 +319,15 @@ BUILDERS: tuple[Builder, ...] = (
         makes=("gene_summary", "peak_summary", "protein_summary", "summary_cell"),
         may_read=("summary_data_*", "summary_cells"),
         may_use=("gene", "peak", "protein", *OTHER_NAMES),
+    ),
+    Builder(
+        "attributes",
+        "splits",
+        SplitConfig,
+        build_splits,
+        estimate_splits,
+        needs=("chromosome",),
+        makes=("chromosome_split",),
+        may_use=("gene", "peak", "gene_peak"),
     ),
 )
