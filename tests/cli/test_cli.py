@@ -104,9 +104,22 @@ def test_priors_from_plan_to_report(run, folder, tmp_path):
     report = run("priors", "report", db, "--json").json
     assert {row["outcome"] for row in report["summary"]} >= {"matched"}
     again = run("priors", "build", "demo", "--db", db, *sets)
-    assert again.code == 1
-    assert "--force" in again.err
-    assert run("priors", "build", "demo", "--db", db, "--force", *sets).code == 0
+    assert again.code == 0
+    assert again.out.startswith(f"{db}: up to date\n")
+    changed = (*sets, "--set", "edges.gene_peak.within_bp=2000")
+    kept = {
+        table["table"]: table["kept"]
+        for table in run("priors", "plan", "demo", "--db", db, *changed, "--json").json["tables"]
+    }
+    assert (kept["gene"], kept["gene_peak"]) == (True, False)
+    refused = run("priors", "build", "demo", "--db", db, *changed)
+    assert refused.code == 1
+    assert "edges.gene_peak" in refused.err
+    assert "--force" in refused.err
+    replaced = run("priors", "build", "demo", "--db", db, "--force", *changed, "--json").json
+    assert "edges.gene_peak" in replaced["made"]
+    assert {"nodes.gene", "nodes.peak"} <= set(replaced["kept"])
+    assert run("priors", "build", "demo", "--db", db, "--force", "--fresh", *sets, "--json").json["kept"] == []
 
 
 def test_a_plan_without_its_sources_fails_and_says_how_to_give_them(run):

@@ -28,19 +28,31 @@ Mirror = Annotated[Path | None, typer.Option(help="Local mirror of data; HETEROM
 
 
 @app.command()
-def plan(recipe: Recipe, sets: Sets = None, mirror: Mirror = None, as_json: Json = False) -> None:
-    """Say what a build would read and make: sources, whether they are at hand, tables, rough size and time.
+def plan(
+    recipe: Recipe,
+    db: Annotated[
+        Path | None, typer.Option(help="Also say which tables of this store a build would keep; reads the sources.")
+    ] = None,
+    sets: Sets = None,
+    mirror: Mirror = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a build would read and make: sources, whether they are at hand, tables, rough rows, bytes and seconds.
 
-    Reads no source and writes nothing. Leaves with status 1 when a source is missing.
+    Looks at the beginnings of the sources and writes nothing. Leaves with status 1 when a source is missing.
+
+        heteromics priors plan human_grch38 --set source.peaks=multiome.h5mu --db priors.duckdb
     """
     from heteromics.priors import PriorStore
 
-    planned = PriorStore.plan(recipe, sets=sets or (), mirror=mirror)
+    planned = PriorStore.plan(recipe, sets=sets or (), db=db, mirror=mirror)
     if as_json:
         show_json(planned.as_dict())
     else:
+        totals = {key: value for key, value in planned.totals.items() if key != "unknown"}
+        unknown = f"of {planned.totals['unknown']} tables not known" if planned.totals["unknown"] else ""
         show_table(planned.source_rows(), "sources")
-        show_table(planned.table_rows(), "tables")
+        show_table([*planned.table_rows(), {"table": "in all", "sources": unknown, **totals}], "tables")
     if planned.missing:
         raise typer.Exit(1)
 
@@ -49,19 +61,38 @@ def plan(recipe: Recipe, sets: Sets = None, mirror: Mirror = None, as_json: Json
 def build(
     recipe: Recipe,
     db: Annotated[Path, typer.Option(help="The store to write; an old one stays whole until the new one is complete.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace a store that is already there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a store that is already there, keeping its unchanged tables.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Keep nothing of earlier builds: make every table anew.")
+    ] = False,
     sets: Sets = None,
     mirror: Mirror = None,
     as_json: Json = False,
 ) -> None:
-    """Build the store and say, table by table, how many rows came of which sources and how many names did not join."""
-    from heteromics.priors import PriorStore
+    """Build the store and say, table by table, how many rows it has and how many names of each source did not join.
 
-    with PriorStore.build(recipe, db, sets=sets or (), force=force, mirror=mirror) as store:
+    Tables whose settings, sources and code are unchanged are kept: those of the store that `--force` replaces, and
+    those that a build finished before it was killed or stopped at a bad source. A store in which nothing has changed
+    is left as it is.
+
+        heteromics priors build human_grch38 --db priors.duckdb --set source.peaks=multiome.h5mu
+
+        heteromics priors build human_grch38 --db priors.duckdb --set edges.gene_peak.within_bp=1_000_000 --force
+    """
+    from heteromics.priors import PriorStore
+    from heteromics.priors.build import run_build
+
+    done = run_build(recipe, db, sets=sets or (), force=force, fresh=fresh, mirror=mirror)
+    with PriorStore.open(done.path) as store:
+        tables = store.summary().to_dict("records")
         if as_json:
-            show_json({"db": db, **store.info, "tables": store.summary().to_dict("records")})
+            said = {"up_to_date": done.up_to_date, "made": done.made, "kept": done.kept}
+            show_json({"db": db, **store.info, **said, "tables": tables})
             return
-        show_table(store.summary().to_dict("records"), str(db))
+        state = "up to date" if done.up_to_date else f"{len(done.made)} steps made, {len(done.kept)} kept"
+        show_table(tables, f"{db}: {state}")
         show_table(store.match_summary().to_dict("records"), "names (details: heteromics priors report)")
 
 
