@@ -246,7 +246,9 @@ def _nothing_joined(source: Source, config: PathwayConfig, names: list[str], gen
     fix = "give gene sets and a GTF of one organism"
     if config.ids == "symbol" and numeric:
         fix = "the members look like Entrez ids: set `ids: entrez`, and give source string_aliases or aliases_NAME"
-    elif config.ids == "entrez" and not numeric:
+    elif config.ids == "entrez" and numeric:
+        fix = "give sources that know these Entrez ids for genes of the store, string_aliases or aliases_NAME"
+    elif config.ids == "entrez":
         fix = "the members do not look like Entrez ids: set `ids: symbol`"
     return PriorError(
         f"{source.label}: none of its {len(names):,} gene names is in table gene ({genes.num_rows:,} genes).\n"
