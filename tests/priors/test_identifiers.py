@@ -144,6 +144,9 @@ def test_a_symbol_that_a_file_gives_to_several_ids_joins_none():
     rows, aliases = rows_of([Entry(("ENSG00000000098",), "PRKN", ()), Entry(("ENSG00000000099",), "PRKN", ())])
     assert rows == set()
     assert [match.outcome for match in aliases.matches] == ["absent", "absent"]
+    renamed = [Entry((IDS[0],), "NEW", ()), Entry(("ENSG00000000099",), "PRKN", (("P2", "alias"),))]
+    rows, aliases = rows_of(renamed)  # the file knows the gene called PRKN here by another symbol
+    assert rows == {(0, "NEW", "symbol")}
     rows, aliases = rows_of([Entry((IDS[0], IDS[1]), "NEW", (("N2", "alias"),))])
     assert rows == set()
     assert aliases.matches == [Match("file", "NEW", "ambiguous", f"fits {IDS[0]}, {IDS[1]}")]

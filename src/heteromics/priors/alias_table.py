@@ -84,24 +84,28 @@ def alias_rows(listed: Mapping[str, Listed], gene_id: Sequence[str], symbol: Seq
     [('PARK2', 'previous_symbol'), ('PRKN', 'symbol')]
     """
     genes = _Genes(gene_id, symbol)
-    joined, pending, absent, matches = _first_pass(listed, genes)
+    first = [_first_pass(label, one.entries, genes) for label, one in sorted(listed.items())]
+    joined, absent = [one for part in first for one in part.joined], [one for part in first for one in part.absent]
+    matches = [match for part in first for match in part.matches]
     for row, entry, _, _ in joined:
         if entry.symbol:
             genes.renamed.setdefault(entry.symbol, set()).add(row)
-    current = {entry.symbol for one in listed.values() for entry in one.entries}
-    former = Counter(name for one in listed.values() for entry in one.entries for name in set(_previous(entry)))
-    for entry, label in pending:
-        rows = genes.renamed.get(entry.symbol, set()) if entry.symbol else set()
-        rows = rows or {
-            row
-            for name in _previous(entry)
-            if name not in current and former[name] == 1
-            for row in genes.by_symbol.get(name, ())
-        }
-        if len(rows) == 1:
-            joined.append((next(iter(rows)), entry, label, "alias"))
-        else:
-            absent.append((entry, label))
+    entries = [entry for one in listed.values() for entry in one.entries]
+    current = {entry.symbol for entry in entries}
+    former = Counter(name for entry in entries for name in set(_previous(entry)))
+    for part in first:
+        for entry, label in part.pending:
+            rows = genes.renamed.get(entry.symbol, set()) or {
+                row
+                for name in _previous(entry)
+                if name not in current and former[name] == 1
+                for row in genes.by_symbol.get(name, ())
+            }
+            rows = part.free(rows, entry.symbol)
+            if len(rows) == 1:
+                joined.append((next(iter(rows)), entry, label, "alias"))
+            else:
+                absent.append((entry, label))
     for row, entry, label, outcome in joined:
         if outcome == "alias":
             said = f"by a symbol: joined {gene_id[row]} ({symbol[row]})"
@@ -119,30 +123,47 @@ Joined = list[tuple[int, Entry, str, str]]
 Apart = list[tuple[Entry, str]]
 
 
-def _first_pass(listed: Mapping[str, Listed], genes: _Genes) -> tuple[Joined, Apart, Apart, list[Match]]:
-    """Join by ids or by symbol; return what joined, what may join later, what cannot, and what is ambiguous."""
-    joined: Joined = []
-    pending: Apart = []
-    absent: Apart = []
-    matches: list[Match] = []
-    for label, one in listed.items():
-        bearers: dict[str, set[tuple[str, ...]]] = {}
-        for entry in one.entries:
-            if entry.symbol and entry.gene_ids:
-                bearers.setdefault(entry.symbol, set()).add(tuple(map(strip_version, entry.gene_ids)))
-        for entry in one.entries:
-            rows, outcome = genes.of_ids(entry), "matched"
-            several = len(bearers.get(entry.symbol, ())) > 1
-            if not rows and not several:
-                rows, outcome = genes.by_symbol.get(entry.symbol, set()), "alias" if entry.gene_ids else "matched"
-            if len(rows) == 1:
-                joined.append((next(iter(rows)), entry, label, outcome))
-            elif genes.of_ids(entry):
-                fits = some((genes.gene_id[row] for row in sorted(rows)), 5)
-                matches.append(Match(label, _called(entry), "ambiguous", f"fits {fits}"))
+@dataclass(slots=True)
+class _Part:
+    """What became of one source's genes: joined, perhaps to join later, never to join, or ambiguous."""
+
+    joined: Joined = field(default_factory=list)
+    pending: Apart = field(default_factory=list)
+    absent: Apart = field(default_factory=list)
+    matches: list[Match] = field(default_factory=list)
+    identified: dict[int, set[str]] = field(default_factory=dict)
+
+    def free(self, rows: Iterable[int], symbol: str) -> set[int]:
+        """Return the genes that may bear a symbol: the source does not give them another by their ids."""
+        return {row for row in rows if symbol in self.identified.get(row, {symbol})}
+
+
+def _first_pass(label: str, entries: Sequence[Entry], genes: _Genes) -> _Part:
+    """Join a source's genes by their ids, else by their symbols."""
+    part = _Part()
+    bearers: dict[str, set[tuple[str, ...]]] = {}
+    of_ids = [genes.of_ids(entry) for entry in entries]
+    for entry, rows in zip(entries, of_ids, strict=True):
+        if entry.symbol and entry.gene_ids:
+            bearers.setdefault(entry.symbol, set()).add(tuple(map(strip_version, entry.gene_ids)))
+        if len(rows) == 1:
+            part.identified.setdefault(next(iter(rows)), set()).add(entry.symbol)
+    for entry, rows in zip(entries, of_ids, strict=True):
+        if len(rows) == 1:
+            part.joined.append((next(iter(rows)), entry, label, "matched"))
+        elif rows:
+            fits = some((genes.gene_id[row] for row in sorted(rows)), 5)
+            part.matches.append(Match(label, _called(entry), "ambiguous", f"fits {fits}"))
+        elif len(bearers.get(entry.symbol, ())) > 1:
+            part.absent.append((entry, label))
+        else:
+            bearing = genes.by_symbol.get(entry.symbol, set())
+            if len(bearing) == 1 and part.free(bearing, entry.symbol):
+                outcome = "alias" if entry.gene_ids else "matched"
+                part.joined.append((next(iter(bearing)), entry, label, outcome))
             else:
-                (absent if several else pending).append((entry, label))
-    return joined, pending, absent, matches
+                part.pending.append((entry, label))
+    return part
 
 
 def _uncontested(joined: Joined, absent: Apart, genes: _Genes) -> tuple[list[AliasRow], list[Match]]:
