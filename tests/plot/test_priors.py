@@ -48,7 +48,7 @@ def test_layered_draws_nodes_and_one_line_an_edge():
     (axes,) = figure.axes
     assert {text.get_text() for text in axes.texts} == {"GATA1", "peak", "gene"}
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["gene_peak", "tf_gene", "tf_peak"]
-    assert sum(len(line.get_xdata()) == 3 for line in axes.lines) == 3
+    assert sum(len(line.get_xdata()) > 1 for line in axes.lines) == 3
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, l
     class Shown(Figure):
         def _repr_png_(self) -> bytes:
             image = io.BytesIO()
-            self.savefig(image, format="png", bbox_inches="tight")
+            self.savefig(image, format="png", bbox_inches="tight", dpi=80)
             return image.getvalue()
 
     figure = Shown(figsize=(width, height), layout="constrained", dpi=150)

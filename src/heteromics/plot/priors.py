@@ -166,11 +166,25 @@ def _draw_edges(axes: Axes, graph: nx.MultiDiGraph, place: Mapping[str, tuple[fl
         if a in place and b in place
     }
     colours = colour_of(sorted({table for _, _, table in drawn}))
+    height = 1 + max(y for _, y in place.values())
     for a, b, table in sorted(drawn):
-        (x1, y1), (x2, y2) = place[a], place[b]
-        bend = 0.12 if x1 == x2 else 0.0
-        axes.plot([x1, (x1 + x2) / 2 - bend, x2], [y1, (y1 + y2) / 2, y2], color=colours[table], linewidth=1, alpha=0.6)
+        x, y = _curve(place[a], place[b], height)
+        axes.plot(x, y, color=colours[table], linewidth=1, alpha=0.6)
     for table, colour in colours.items():
         axes.plot([], [], color=colour, label=table)
     if colours:
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _curve(start: tuple[float, float], end: tuple[float, float], height: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lead a line from column to column; around the columns between, and beside its own column within one."""
+    (x1, y1), (x2, y2) = start, end
+    columns = abs(x2 - x1)
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    if columns == 0:
+        x -= 0.25
+    elif columns > 1:
+        y += 0.5 * height if y >= height / 2 else -0.5 * height
+    t = np.linspace(0, 1, 24)
+    before, at, after = (1 - t) ** 2, 2 * t * (1 - t), t**2
+    return before * x1 + at * x + after * x2, before * y1 + at * y + after * y2
