@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyfaidx
 
 from heteromics.errors import BeyondChromosome, PriorError, RecipeError, UnreadableFile, some
@@ -219,11 +220,10 @@ def batch_rows(
     list of (str, numpy.ndarray)
         Chromosome and rows of each batch.
     """
-    names = np.array(regions.column(1).to_pylist(), dtype=object)
     start, end = (regions.column(place).to_numpy() for place in (2, 3))
-    batches = []
-    for chrom, record in genome.records.items():
-        rows = np.flatnonzero((names == chrom) & (end <= len(record)))
+    record_of, batches = _record_of(regions, genome), []
+    for place, (chrom, record) in enumerate(genome.records.items()):
+        rows = np.flatnonzero((record_of == place) & (end <= len(record)))
         batch = np.cumsum(end[rows] - start[rows]) // (batch_bases or BATCH_BASES)  # (n,), never falls
         if most_rows is not None:
             batch = batch + np.arange(rows.size) // most_rows
@@ -266,13 +266,21 @@ def outside(regions: pa.Table, genome: Genome, table: str, config: FastaConfig) 
     return matches
 
 
+def _record_of(regions: pa.Table, genome: Genome) -> Ints:
+    """Return the place of each region's chromosome among the records, -1 where the FASTA has none, shape (n,)."""
+    records = pa.array(list(genome.records), pa.string())
+    return pc.fill_null(pc.index_in(regions.column(1), value_set=records), -1).to_numpy().astype(np.int64)
+
+
 def _lacking(regions: pa.Table, genome: Genome) -> Iterator[Match]:
-    length = {chrom: len(record) for chrom, record in genome.records.items()}
-    for name, chrom, _, end in zip(*(column.to_pylist() for column in regions.columns), strict=True):
-        if chrom not in length:
+    length = np.array([*(len(record) for record in genome.records.values()), -1])
+    end_of_record = length[_record_of(regions, genome)]
+    beyond = regions.take(np.flatnonzero(regions.column(3).to_numpy() > end_of_record))
+    for name, chrom, _, end in zip(*(column.to_pylist() for column in beyond.columns), strict=True):
+        if chrom not in genome.records:
             yield Match(genome.source.label, name, "absent", f"the FASTA has no {chrom}")
-        elif end > length[chrom]:
-            detail = f"ends at {end:,}, the FASTA's {chrom} at {length[chrom]:,}"
+        else:
+            detail = f"ends at {end:,}, the FASTA's {chrom} at {len(genome.records[chrom]):,}"
             yield Match(genome.source.label, name, "absent", detail)
 
 

@@ -264,9 +264,10 @@ def _scan(matrices: Sequence[ScoreMatrix], batch: Batch) -> tuple[Ints, BestHits
     return batch.rows, best_hits(matrices, batch.bases, batch.offsets)
 
 
-def _names(names: list[str], rows: Sequence[Ints]) -> pa.DictionaryArray:
+def _names(names: pa.ChunkedArray | list[str], rows: Sequence[Ints]) -> pa.DictionaryArray:
     """Return names by their rows, each kept once: there are millions of rows."""
-    return pa.DictionaryArray.from_arrays(_column(rows, np.int32), pa.array(names, pa.string()))
+    each = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else pa.array(names, pa.string())
+    return pa.DictionaryArray.from_arrays(_column(rows, np.int32), each)
 
 
 def _column(parts: Sequence[npt.NDArray[np.generic]], dtype: type) -> npt.NDArray[np.generic]:
@@ -286,7 +287,7 @@ def _motif_table(rows: list[_Rows], regions: pa.Table, motifs: _Motifs, said: st
     return pa.table(
         {
             "motif_id": _names(motifs.motif_id, motif),
-            "peak_id": _names(regions["peak_id"].to_pylist(), [one.best.sequence for one in rows]),
+            "peak_id": _names(regions["peak_id"], [one.best.sequence for one in rows]),
             "hits": _column([one.best.hits for one in rows], np.int32),
             "score": _column([one.best.score * UNIT_BITS for one in rows], np.float64),
             "p_value": _column([one.p_value for one in rows], np.float64),
@@ -301,7 +302,7 @@ def _factor_table(rows: list[_Rows], regions: pa.Table, factors: _Factors, said:
     return pa.table(
         {
             "tf_id": _names(factors.gene_id, [one.tf for one in rows]),
-            "peak_id": _names(regions["peak_id"].to_pylist(), [one.tf_peak for one in rows]),
+            "peak_id": _names(regions["peak_id"], [one.tf_peak for one in rows]),
             "motifs": _column([one.tf_motifs for one in rows], np.int32),
             "p_value": _column([one.p_value[one.tf_best] for one in rows], np.float64),
             "score": _column([one.best.score[one.tf_best] * UNIT_BITS for one in rows], np.float64),
