@@ -16,6 +16,8 @@ SETS = (
     "source.gtf=manifest:prior_gtf_mm10_gencode_vM25/gencode.vM25.genes_only.gtf.gz",
     "source.peaks=manifest:multiome_snareseq_mop/atac.h5ad",
     "source.genes=manifest:multiome_snareseq_mop/rna.h5ad",
+    "nodes.region=false",
+    "edges.peak_region=false",
     "edges.pathways=false",
     "edges.interactions=false",
 )
