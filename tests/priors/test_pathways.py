@@ -9,7 +9,8 @@ from scipy import sparse
 
 from heteromics import _config
 from heteromics.errors import DataError, MissingLayer, MissingModality, PriorError, RecipeError, UnreadableFile
-from heteromics.priors import PriorStore
+from heteromics.priors import PriorStore, _set_weights
+from heteromics.priors._streams import open_matrices
 from heteromics.priors.pathways import PathwayConfig, build_pathways
 from tests.priors.prior_files import context_with, fits, tally, written
 
@@ -167,7 +168,8 @@ def test_pairs_weigh_the_cosine_of_expression_over_the_named_cells_alone(measure
     row = built.tables["gene_gene"].to_pylist()[1]
     assert row["evidence"] == "gene sets of sets.gmt, cosine over 3 cells of rna.h5ad, shared: 3"
     assert [source.label for source in built.sources["gene_gene"]] == ["sets.gmt", "rna.h5ad", "cells.txt"]
-    every = build_pathways(context_with(measured), PathwayConfig(weight="cosine", all_cells=True))
+    alone = {name: path for name, path in measured.items() if name != "summary_cells"}
+    every = build_pathways(context_with(alone), PathwayConfig(weight="cosine", all_cells=True))
     assert weights(every) == cosines(VALUES)
     layer = build_pathways(context_with(measured), PathwayConfig(weight="cosine", layer="double"))
     assert weights(layer) == cosines(VALUES[:3] ** 2)
@@ -196,6 +198,36 @@ def test_cosine_reads_every_form_of_expression(measured, tmp_path, form):
     assert weights(built) == cosines(VALUES[:3])
 
 
+@pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])
+@pytest.mark.parametrize("entries", [1, 5, 1_000])
+def test_rows_come_in_any_cut_and_columns_in_any_order(tmp_path, make, entries, monkeypatch):
+    values = np.random.default_rng(0).poisson(0.6, (9, 7)).astype(np.float32)
+    anndata.AnnData(make(values)).write_h5ad(tmp_path / "rna.h5ad")
+    monkeypatch.setattr(_set_weights, "BLOCK_CELLS", 4)
+    rows, columns = np.array([0, 2, 3, 5, 6, 7, 8]), np.array([6, 0, 3])
+    with open_matrices(tmp_path / "rna.h5ad", {}) as matrices:
+        rna = matrices["rna"]
+        cut = type("Cut", (), {"features": rna.features, "blocks": lambda _, rows: rna.blocks(rows, entries)})()
+        blocks = [block.toarray() for block in _set_weights.row_blocks(cut, rows, columns)]
+    assert max(map(len, blocks)) <= 4
+    np.testing.assert_array_equal(np.concatenate(blocks), values[rows][:, columns])
+
+
+def test_cells_may_lie_in_several_files(measured, tmp_path):
+    """Names of cells that only the peaks have are no error; RNA must be in one file."""
+    peaks = anndata.AnnData(sparse.csr_matrix(np.ones((1, 1), np.float32)))
+    peaks.obs_names, peaks.var_names = ["c9"], ["chr1:0-9"]
+    peaks.write_h5ad(tmp_path / "atac.h5ad")
+    files = measured | {
+        "summary_data_atac": tmp_path / "atac.h5ad",
+        "summary_cells": written(tmp_path / "own.txt", "c0\nc1\nc2\nc9\n"),
+    }
+    assert weights(build_pathways(context_with(files), PathwayConfig(weight="cosine"))) == cosines(VALUES[:3])
+    twice = files | {"summary_data_atac": measured["summary_data"]}
+    with pytest.raises(MissingModality, match="2 of them hold rna, expected one"):
+        build_pathways(context_with(twice), PathwayConfig(weight="cosine"))
+
+
 def test_genes_without_expression_make_no_pair_and_are_named(measured, tmp_path):
     data = anndata.read_h5ad(measured["summary_data"])[:, ["JUN", "TP53"]].copy()
     data.write_h5ad(tmp_path / "few.h5ad")
@@ -212,30 +244,32 @@ def test_cells_must_be_named_and_be_in_the_data(measured, tmp_path):
     assert PathwayConfig(weight="cosine").source_names() == ("gmt", "summary_data", "summary_cells")
     assert PathwayConfig(weight="cosine", all_cells=True).source_names() == ("gmt", "summary_data")
     config = PathwayConfig(weight="cosine")
-    for text, said in (("c0\nd1\nd2\n", r"2 of 3 names are no cell of rna.h5ad: d1, d2"), ("\n", "0 of 0 names")):
+    for text, said in (("c0\nd1\nd2\n", r"2 of 3 names are no cell of the data: d1, d2"), ("\n", "0 of 0 names")):
         files = measured | {"summary_cells": written(tmp_path / "own.txt", text)}
         with pytest.raises(DataError, match=said):
             build_pathways(context_with(files), config)
+    with pytest.raises(RecipeError, match="all_cells is set, and source summary_cells names some"):
+        build_pathways(context_with(measured), PathwayConfig(weight="cosine", all_cells=True))
 
 
 def test_data_that_cannot_be_used_are_refused(measured, tmp_path):
     def build(data, **keys):
         data.write_h5ad(tmp_path / "own.h5ad")
-        files = measured | {"summary_data": tmp_path / "own.h5ad"}
+        files = {"gmt": measured["gmt"], "summary_data": tmp_path / "own.h5ad"}
         return build_pathways(context_with(files), PathwayConfig(weight="cosine", all_cells=True, **keys))
 
     data = anndata.read_h5ad(measured["summary_data"])
-    with pytest.raises(MissingLayer, match="has no layer counts: found double"):
+    with pytest.raises(MissingLayer, match="has no layer 'counts': found X, double"):
         build(data, layer="counts")
     broken = data.copy()
     broken.X[0, 0] = np.nan
     with pytest.raises(DataError, match="values that are not finite"):
         build(broken)
     data.var_names = [f"FBgn{row}" for row in range(4)]
-    with pytest.raises(PriorError, match=r"none of its 4 genes is in a gene set(.|\n)*data: FBgn0"):
+    with pytest.raises(PriorError, match=r"0 of its 4 genes are in a gene set, 4 of its 4 cells(.|\n)*genes: FBgn0"):
         build(data)
     data.var["feature_types"] = "Peaks"
-    with pytest.raises(MissingModality, match="holds no rna modality: found Peaks"):
+    with pytest.raises(MissingModality, match="own.h5ad: 0 of them hold rna, expected one"):
         build(data)
     with pytest.raises(UnreadableFile, match="is not a readable HDF5 file"):
         build_pathways(context_with(measured | {"summary_data": measured["gmt"]}), PathwayConfig(weight="cosine"))

@@ -203,7 +203,7 @@ BUILDERS: tuple[Builder, ...] = (
         estimate_pathways,
         needs=("gene",),
         makes=("pathway", "gene_pathway", "gene_gene"),
-        may_read=("string_aliases",),
+        may_read=("string_aliases", "summary_data_*"),
         may_use=OTHER_NAMES,
     ),
     Builder(
