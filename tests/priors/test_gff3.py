@@ -1,8 +1,10 @@
 """GFF3 of NCBI, Ensembl, GENCODE and others: a gene model in the words of each, and what may go wrong."""
 
+import gzip
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from heteromics.errors import UnreadableFile
@@ -227,3 +229,17 @@ def test_blocks_are_joined_across_their_borders(tmp_path):
     assert models.genes["symbol"].tolist() == [f"n{n}" for n in range(1_500)]
     assert np.bincount(models.parts.gene).tolist() == [9] * 1_500
     assert (models.parts.transcript == models.parts.gene).all()
+
+
+@pytest.mark.parametrize("pack", [lambda text: text.replace(b"\n", b"\r\n"), gzip.compress], ids=["DOS", "gzip"])
+def test_the_bytes_decide_how_a_file_is_read(tmp_path, pack):
+    path = tmp_path / "annotation.gtf"
+    path.write_bytes(pack(NCBI.encode()))
+    pd.testing.assert_frame_equal(read_gene_models(path).genes, read(tmp_path, NCBI).genes)
+
+
+def test_a_truncated_gzip_is_no_short_file(tmp_path):
+    path = tmp_path / "annotation.gff3.gz"
+    path.write_bytes(gzip.compress((NCBI * 200).encode())[:-100])
+    with pytest.raises(UnreadableFile, match=r"truncated or damaged gzip(.|\n)*fetch the file again"):
+        read_gene_models(path)

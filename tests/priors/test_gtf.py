@@ -3,6 +3,8 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from heteromics.errors import UnreadableFile
 from heteromics.priors.gene_files import read_gene_models
@@ -278,3 +280,69 @@ def test_files_of_other_kinds_are_told(tmp_path, text, said):
 def test_bytes_that_are_no_text_are_an_error(tmp_path):
     with pytest.raises(UnreadableFile, match="not UTF-8 text"):
         read(tmp_path, gene('gene_id "A"').encode() + b"chr1\tx\tgene\t\xff\xfe\n")
+
+
+def test_dialects_may_be_mixed_in_one_file(tmp_path):
+    text = (
+        gene('gene_id "ENSG1"; gene_version "2"; gene_name "A"; gene_biotype "x"; level 2;')
+        + "chr1\tx\texon\t11\t20\t.\t+\t.\ttranscript_id T1; gene_id ENSG1\n"
+        + line("exon", 101, 200, gene_id="GFP", transcript="GFP", chrom="GFP", more=' gene_name "GFP"')
+        + 'chr1\tx\texon\t31\t40\t.\t-\t.\tgene_id "SYM"; transcript_id "NM_1_dup1";  gene_name "SYM";\n'
+    )
+    models = read(tmp_path, text)
+    assert models.genes[["gene_id", "symbol", "chrom", "chrom_start"]].values.tolist() == [
+        ["ENSG1", "A", "chr1", 10], ["GFP", "GFP", "GFP", 100], ["SYM", "SYM", "chr1", 30],
+    ]  # fmt: skip
+    assert models.transcripts["transcript_id"].tolist() == ["T1", "GFP", "NM_1_dup1"]
+
+
+FORMS = [
+    'gene_id "{g}"; transcript_id "{t}"; gene_name "{g}n"; transcript_name "{t}n";',
+    'gene_name "{g}n"; transcript_name "{t}n"; transcript_id "{t}"; gene_id "{g}"',
+    'gene_id {g}; note "a; b"; transcript_id {t}; gene_name {g}n; transcript_name {t}n',
+]
+DRAWN = st.tuples(
+    st.sampled_from(["transcript", "exon", "CDS", "UTR", "gene"]),
+    st.sampled_from(["A", "B", "C"]),
+    st.integers(1, 3),
+    st.sampled_from(["chr1", "chr2"]),
+    st.sampled_from("+-"),
+    st.integers(1, 90),
+    st.integers(0, 20),
+    st.sampled_from(FORMS),
+)
+
+
+@given(st.lists(DRAWN, min_size=1, max_size=30).filter(lambda rows: any(row[0] not in {"CDS", "UTR"} for row in rows)))
+def test_agrees_with_a_plain_reading(tmp_path_factory, rows):
+    """One gene line at most for each id and place; bounds are those of the gene line, else of all lines there."""
+    seen, kept = set(), []
+    for row in rows:
+        place = (row[1], row[3], row[4])
+        if row[0] != "gene" or place not in seen:
+            kept.append(row)
+            seen |= {place} if row[0] == "gene" else set()
+    text, genes, written, transcripts = "", {}, {}, {}
+    for feature, gene_id, n, chrom, strand, start, width, form in kept:
+        name = f"{gene_id}{n}"
+        attributes = form.format(g=gene_id, t=name) if feature != "gene" else f'gene_id "{gene_id}"'
+        text += f"{chrom}\tx\t{feature}\t{start}\t{start + width}\t.\t{strand}\t.\t{attributes}\n"
+        place = (gene_id, chrom, strand)
+        genes.setdefault(place, []).append((start - 1, start + width))
+        if feature == "gene":
+            written[place] = (start - 1, start + width)
+        else:
+            transcripts.setdefault((name, *place), []).append((start - 1, start + width))
+    models = read(tmp_path_factory.mktemp("gtf"), text)
+    spans = {key: (min(start for start, _ in all_), max(end for _, end in all_)) for key, all_ in genes.items()}
+    columns = ["gene_id", "chrom", "strand", "chrom_start", "chrom_end"]
+    found = {tuple(row[:3]): tuple(row[3:]) for row in models.genes[columns].values.tolist()}
+    assert found == {**spans, **written}
+    assert models.aggregated == len(spans) - len(written)
+    places = [tuple(row) for row in models.genes[columns[:3]].values.tolist()]
+    listed = models.transcripts[["transcript_id", "symbol", "gene", "chrom_start", "chrom_end"]].values.tolist()
+    assert {(name, *places[row]): (start, end) for name, _, row, start, end in listed} == {
+        key: (min(start for start, _ in all_), max(end for _, end in all_)) for key, all_ in transcripts.items()
+    }
+    assert all(symbol == f"{name}n" for name, symbol, *_ in listed)
+    assert models.parts.kind.size == sum(row[0] in {"exon", "CDS", "UTR"} for row in kept)
