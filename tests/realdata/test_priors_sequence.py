@@ -99,3 +99,30 @@ def test_promoters_of_another_chromosome_are_none_to_describe(mirror, tmp_path):
     message = r"2,653 of 2,653 regions of promoter_kmer lie outside the FASTA(.|\n)*the FASTA has no chr1"
     with pytest.raises(PriorError, match=message):
         build(mirror, tmp_path, ["attributes.kmers.promoters=true"])
+
+
+def test_promoters_of_refgene_are_on_their_genes_strand(mirror, tmp_path, chr2):
+    sets = [
+        f"source.gtf={mirror}/prior_tss_gene_tables/GRCh38_refGene_chr1_chr2_chr22.txt.gz",
+        "attributes.bases.promoters=true",
+        "attributes.bases.width_bp=61",
+        "attributes.sequence.promoters=true",
+        "attributes.sequence.promoter_bp=500",
+    ]
+    with build(mirror, tmp_path, sets) as store:
+        genes = store.frame("gene").query("chrom == 'chr2' and tss < @FASTA_BP - 600").set_index("gene_id")
+        codes = store.frame("promoter_bases").set_index("gene_id")["codes"]
+        gc = store.frame("promoter_attribute").set_index("gene_id")["gc"]
+        assert len(genes) >= 10
+        assert set(genes["strand"]) == {"+", "-"}
+        for gene in genes.itertuples():
+            window = chr2[gene.tss - 30 : gene.tss + 31]
+            expected = reverse_complement(window) if gene.strand == "-" else window
+            assert "".join("ACGTN"[code] for code in codes[gene.Index]) == expected
+        assert gc[genes.index].mean() > gc_of(chr2) + 0.05  # promoters are rich in G and C
+        assert len(store.match_report("promoter_bases")) == len(codes) - (np.stack(codes) < 4).any(axis=1).sum()
+
+
+def gc_of(text):
+    known = len(text) - text.count("N")
+    return (text.count("G") + text.count("C")) / known
