@@ -69,7 +69,7 @@ def feature_table(path: Path, modality: str) -> pd.DataFrame:
     UnreadableFile
         When it is no HDF5 file or has no var table.
     """
-    from anndata.io import read_elem
+    from heteromics.data._h5ad import element
 
     try:
         file = h5py.File(path, "r")
@@ -84,7 +84,7 @@ def feature_table(path: Path, modality: str) -> pd.DataFrame:
             group = file["mod"][found[0]]
         if "var" not in group:
             raise UnreadableFile(f"{path} has no var table: found {some(list(group), 6)}. Expected .h5ad or .h5mu.")
-        var: pd.DataFrame = read_elem(group["var"])
+        var: pd.DataFrame = element(group["var"])
     if "feature_types" in var.columns:
         kinds = var["feature_types"].astype(str)
         chosen = [kind for kind in kinds.unique() if canonical(kind) == modality]

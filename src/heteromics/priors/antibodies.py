@@ -73,7 +73,7 @@ def read_antibodies(path: Path) -> list[str]:
 
 def _beside_genes(path: Path) -> list[str]:
     """Return the names of proteins kept in ``obsm``; none where there are no such."""
-    from anndata.io import read_elem
+    from heteromics.data._h5ad import element
 
     if not h5py.is_hdf5(path):
         return []
@@ -82,9 +82,9 @@ def _beside_genes(path: Path) -> list[str]:
         if stored is None:
             return []
         if "uns/protein_names" in file:
-            return [str(name) for name in read_elem(file["uns/protein_names"])]
+            return [str(name) for name in element(file["uns/protein_names"])]
         if isinstance(stored, h5py.Group):
-            return [str(name) for name in read_elem(stored).columns]
+            return [str(name) for name in element(stored).columns]
     raise UnreadableFile(
         f"{path}: obsm['protein_expression'] has no names: found no uns['protein_names']. Fix: write them there, or "
         "give the names as a text, one a line."
