@@ -6,7 +6,14 @@ from heteromics import _config
 from heteromics.errors import PriorError, RecipeError, UnreadableFile
 from heteromics.priors._string_files import GENE_ID_SOURCES, read_aliases, read_info, read_links
 from heteromics.priors.identifiers import GenesJoined, match_names
-from heteromics.priors.interactions import InteractionConfig, build_interactions, genes_of_proteins
+from heteromics.priors.interactions import (
+    InteractionConfig,
+    build_interactions,
+    estimate_interactions,
+    genes_of_proteins,
+)
+from heteromics.priors.planning import PlanContext
+from heteromics.priors.sources import AtHand
 from tests.priors.prior_files import context_with, fits, tally, written
 
 DETAILED = "protein1 protein2 neighborhood fusion cooccurence coexpression experimental database textmining"
@@ -127,6 +134,49 @@ def test_truncated_gzip_is_said_to_be(tmp_path):
     (tmp_path / "cut.txt.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UnreadableFile, match=r"cut.txt.gz: truncated or damaged gzip"):
         read_links(tmp_path / "cut.txt.gz")
+
+
+def test_dos_line_ends_change_nothing(tmp_path):
+    expected = read_links(written(tmp_path / "unix.txt", LINKS))
+    for name in ("dos.txt", "dos.txt.gz"):
+        assert read_links(written(tmp_path / name, LINKS.replace("\n", "\r\n"))).table.equals(expected.table)
+    aliases = read_aliases(written(tmp_path / "aliases.txt", ALIASES.replace("\n", "\r\n")), GENE_ID_SOURCES)
+    assert aliases == read_aliases(written(tmp_path / "aliases.txt", ALIASES), GENE_ID_SOURCES)
+    info = read_info(written(tmp_path / "info.txt", INFO.replace("\n", "\r\n")))
+    assert info == read_info(written(tmp_path / "info.txt", INFO))
+
+
+def test_lost_tabs_are_named(tmp_path):
+    with pytest.raises(UnreadableFile, match="line 1: found columns #string_protein_id preferred_name"):
+        read_info(written(tmp_path / "info.txt", INFO.replace("\t", " ")))
+    with pytest.raises(UnreadableFile, match="line 1: found 1 columns, expected STRING protein.aliases"):
+        read_aliases(written(tmp_path / "aliases.txt", ALIASES.replace("\t", " ")), GENE_ID_SOURCES)
+    with pytest.raises(UnreadableFile, match="line 1: found columns protein1protein2"):
+        read_links(written(tmp_path / "links.txt", LINKS.replace(" ", "")))
+
+
+def test_other_species_join_by_their_own_ids(tmp_path):
+    """Accessions of yeast are its gene ids; no alias is needed where the annotation uses them."""
+    files = {
+        "string_links": written(
+            tmp_path / "links.txt", "protein1 protein2 combined_score\n4932.ENSG01 4932.ENSG03 900\n"
+        ),
+        "string_info": written(tmp_path / "info.txt", INFO),
+    }
+    built = build_interactions(context_with(files), InteractionConfig())
+    genes = {row["protein_id"]: (row["gene_id"], row["evidence"]) for row in built.tables["gene_protein"].to_pylist()}
+    assert genes["4932.ENSG01"] == ("ENSG01", "accession of the protein in STRING")
+    assert built.tables["gene_gene"].num_rows == 1
+
+
+def test_estimate_counts_what_reaches_the_thresholds(files):
+    plan = PlanContext(None, {name: AtHand(name, "a", "file", path, 1) for name, path in files.items()})
+    assert estimate_interactions(plan, InteractionConfig(min_score=400))["protein_protein"] == 4
+    strict = InteractionConfig(min_score=400, min_channel={"experimental": 300}, gene_gene=False)
+    made = estimate_interactions(plan, strict)
+    assert made["protein_protein"] == 2
+    assert "gene_gene" not in made
+    assert set(estimate_interactions(PlanContext(None, {}), InteractionConfig()).values()) == {None}
 
 
 def test_info_keeps_quotes_and_empty_annotations(files):

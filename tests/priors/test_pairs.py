@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from heteromics import _config
 from heteromics.errors import PriorError, RecipeError, UnreadableFile
-from heteromics.priors.pairs import PairsConfig, build_pairs, merge_pairs, read_pairs, weights_of
+from heteromics.priors.pairs import PairsConfig, build_pairs, estimate_pairs, merge_pairs, read_pairs, weights_of
+from heteromics.priors.planning import PlanContext
+from heteromics.priors.sources import AtHand
 from tests.priors.prior_files import context_with, fits, written
 
 COSTS = (
@@ -150,6 +152,13 @@ def test_a_smaller_cost_never_weighs_less(costs):
     weight = weights_of(np.sort(costs), "cost")
     assert (np.diff(weight) <= 0).all()
     assert (weight > 0).all()
+
+
+def test_estimate_adds_up_the_lists_at_hand(tmp_path):
+    path = written(tmp_path / "list.csv", COSTS)
+    plan = PlanContext(None, {name: AtHand(name, "a", "file", path, 1) for name in ("pairs_one", "pairs_two")})
+    assert estimate_pairs(plan, PairsConfig()) == {"gene_gene": 2 * len(COSTS.splitlines())}
+    assert estimate_pairs(PlanContext(None, {}), PairsConfig()) == {"gene_gene": None}
 
 
 def test_recipe_keys_are_checked():

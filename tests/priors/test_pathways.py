@@ -11,7 +11,9 @@ from heteromics import _config
 from heteromics.errors import DataError, MissingLayer, MissingModality, PriorError, RecipeError, UnreadableFile
 from heteromics.priors import PriorStore, _set_weights
 from heteromics.priors._streams import open_matrices
-from heteromics.priors.pathways import PathwayConfig, build_pathways
+from heteromics.priors.pathways import PathwayConfig, build_pathways, estimate_pathways
+from heteromics.priors.planning import PlanContext
+from heteromics.priors.sources import AtHand
 from tests.priors.prior_files import context_with, fits, tally, written
 
 GMT = (
@@ -287,6 +289,16 @@ def test_msigdb_json_gives_what_gmt_gives(tmp_path):
     for name, columns in (("gene_pathway", ["gene_id", "pathway_id"]), ("gene_gene", ["gene_a", "gene_b", "weight"])):
         assert built.tables[name].select(columns).equals(same.tables[name].select(columns))
     assert [(match.name, match.outcome) for match in built.matches["pathway"]] == [("EMPTY", "empty")]
+
+
+def test_estimate_is_the_same_for_both_forms(tmp_path):
+    sets = {"A": ["TP53", "JUN", "MYC"], "B": ["GAPDH", "JUN"], "C": []}
+    text = json.dumps({name: {"geneSymbols": members, "collection": "H"} for name, members in sets.items()}, indent=1)
+    lines = "".join("\t".join([name, "x", *members]) + "\n" for name, members in sets.items() if members)
+    for path in (written(tmp_path / "h.json.gz", text), written(tmp_path / "h.gmt", lines)):
+        plan = PlanContext(None, {"gmt": AtHand("gmt", "a", "file", path, 1)})
+        made = estimate_pathways(plan, PathwayConfig())
+        assert (made["gene_pathway"], made["gene_gene"]) == (5, 4)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from heteromics import _config
 from heteromics.errors import PriorError, RecipeError, UnreadableFile
 from heteromics.priors._regulon_files import read_regulons
-from heteromics.priors.regulons import RegulonConfig, build_regulons, merge_targets
+from heteromics.priors.planning import PlanContext
+from heteromics.priors.regulons import RegulonConfig, build_regulons, estimate_regulons, merge_targets
+from heteromics.priors.sources import AtHand
 from tests.priors.prior_files import context_with, fits, tally, written
 
 DOROTHEA = (
@@ -217,6 +219,14 @@ def test_merging_agrees_with_looking_at_each_pair_and_with_any_order(lines, rand
     shuffled = random.sample(lines, len(lines))
     again = merged(shuffled)
     assert all(np.array_equal(getattr(got, name), getattr(again, name)) for name in got._fields if name != "first")
+
+
+@pytest.mark.parametrize(("least", "rows"), [(None, 6), ("C", 4), ("A", 2)])
+def test_estimate_counts_lines_of_the_classes_kept(tmp_path, least, rows):
+    path = written(tmp_path / "list.csv", DOROTHEA)
+    plan = PlanContext(None, {"regulons_own": AtHand("regulons_own", "a", "file", path, 1)})
+    assert estimate_regulons(plan, RegulonConfig(min_confidence=least)) == {"tf_gene": rows}
+    assert estimate_regulons(PlanContext(None, {}), RegulonConfig()) == {"tf_gene": None}
 
 
 def test_recipe_keys_are_checked():

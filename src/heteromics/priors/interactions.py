@@ -298,8 +298,11 @@ def estimate_interactions(plan: PlanContext, config: InteractionConfig) -> Estim
     """Estimate the number of proteins and links."""
 
     def kept(lines: list[str]) -> float:
-        scores = (line.rsplit(maxsplit=1)[-1] for line in lines[1:] if line.strip())
-        return sum(int(score) >= config.min_score for score in scores if score.isdecimal()) / 2
+        header, *rows = [line.split() for line in lines if line.strip()] or [[]]
+        least = {"combined_score": config.min_score, **config.min_channel}
+        places = [(header.index(name), score) for name, score in least.items() if name in header]
+        whole = (row for row in rows if len(row) == len(header) and all(row[place].isdecimal() for place, _ in places))
+        return sum(all(int(row[place]) >= score for place, score in places) for row in whole) / 2
 
     links = plan.count("string_links", kept)
     proteins = plan.count("string_info", len)
