@@ -3,6 +3,7 @@
 import pytest
 
 from heteromics.priors import PriorStore
+from tests.priors.test_gff3 import NCBI
 
 OFF = ("nodes.peak=false", "edges.gene_peak=false", "edges.pathways=false")
 LINE = '{}\tx\t{}\t{}\t{}\t.\t{}\t.\tgene_id "{}"; transcript_id "{}"; gene_name "N"; transcript_biotype "{}";\n'
@@ -136,3 +137,19 @@ def test_all_formats_give_the_same_gene(recipe, text):
             ["G", "three_prime_utr", 100, 180],
         ]
         assert outcomes(store, "gene_part") == ({"absent": 1} if text is GFF3 else {})
+
+
+def test_refseq_gff3_joins_an_assembly_of_ucsc_names(tmp_path):
+    (tmp_path / "sizes").write_text("chr1\t248956422\nchrX\t156040895\nchrY\t57227415\nchrM\t16569\n")
+    recipe = tmp_path / "refseq.yaml"
+    recipe.write_text(
+        "recipe: 1\nassembly: {name: GRCh38, sizes: sizes, chrom_style: ucsc}\nnodes: {gene: {chrom_style: ucsc}}\n"
+    )
+    with build(recipe, NCBI) as store:
+        assert store.frame("gene")[["gene_id", "chrom"]].values.tolist() == [
+            ["DDX11L1", "chr1"], ["MIR6859-1", "chr1"], ["IGKV1-5", "chr1"], ["CRLF2", "chrX"], ["MT-ND1", "chrM"],
+        ]  # fmt: skip
+        assert store.match_report("gene")[["name", "outcome", "detail"]].values.tolist() == [
+            ["CRLF2", "two_loci", "CRLF2: chrY:1190448-1212750(-), chrX:1190448-1212750(-) stands"]
+        ]
+        assert len(store.frame("transcript")) == 4
