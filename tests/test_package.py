@@ -42,7 +42,7 @@ def test_wheel_carries_recipes_and_manifest(tmp_path):
     }
     assert len(expected) >= 5
     assert {name for name in names if "/recipes/" in name} == expected | {"heteromics/recipes/data_manifest.yaml"}
-    assert "heteromics/py.typed" in names
+    assert {"heteromics/py.typed", "heteromics/priors/antibodies.csv"} <= names
 
 
 def test_readme_example_runs_as_printed(tmp_path):
