@@ -57,7 +57,7 @@ TABLES = (
         "Exons, coding parts and untranslated ends of each gene, merged over its transcripts",
         (
             identifier("gene_id", "gene"),
-            Column("part", "VARCHAR", "exon, coding, five_prime_utr or three_prime_utr"),
+            Column("part", "VARCHAR", "exon, coding (stop codons with it), five_prime_utr or three_prime_utr"),
             Column("chrom_start", "BIGINT", "first base, 0-based"),
             Column("chrom_end", "BIGINT", "one past the last base, 0-based"),
         ),

@@ -74,7 +74,11 @@ TABLES = (
             Column("strand", "VARCHAR", "+ or -, . where unknown"),
             Column("tss", "BIGINT", "transcription start, 0-based: first base on +, last base on -"),
             Column("exon_length", "BIGINT", "bases in its exons, in bp; NULL where the annotation has no exons", True),
-            Column("biotype", "VARCHAR", "transcript_biotype or transcript_type; empty where not given"),
+            Column(
+                "biotype",
+                "VARCHAR",
+                "transcript_biotype or transcript_type, else the type of the GFF3 feature; empty where not given",
+            ),
         ),
         ("transcript_id",),
     ),
