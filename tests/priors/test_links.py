@@ -15,6 +15,7 @@ from heteromics.priors.links import (
     decay_weights,
     gaps,
     gene_peak_links,
+    links_table,
     pairs_in_reach,
 )
 from heteromics.priors.schemas import SCHEMAS
@@ -226,6 +227,58 @@ def test_table_goes_into_the_store_as_it_is(context):
     context.connection.execute(SCHEMAS["gene_peak"].create_sql())
     context.connection.execute("INSERT INTO gene_peak SELECT * FROM rows")
     assert context.connection.execute("SELECT count(*) FROM gene_peak").fetchall() == [(rows.num_rows,)]
+
+
+@pytest.mark.parametrize(
+    ("sign", "peak", "promoter"),
+    [
+        pytest.param(1, (8_000, 8_001), True, id="plus, 2,000 bp upstream"),
+        pytest.param(1, (7_999, 8_000), False, id="plus, one base further"),
+        pytest.param(1, (7_000, 8_001), True, id="plus, its last base reaches in"),
+        pytest.param(1, (10_000, 10_001), True, id="plus, the start site itself"),
+        pytest.param(1, (10_001, 10_002), False, id="plus, first base downstream"),
+        pytest.param(-1, (21_999, 22_000), True, id="minus, 2,000 bp upstream"),
+        pytest.param(-1, (22_000, 22_001), False, id="minus, one base further"),
+        pytest.param(-1, (19_998, 19_999), False, id="minus, first base downstream"),
+        pytest.param(-1, (9_000, 25_000), True, id="covers all of it"),
+    ],
+)
+@pytest.mark.parametrize("anchor", ["tss", "body"])
+def test_promoter_is_the_start_site_and_what_lies_upstream_of_it(sign, peak, promoter, anchor):
+    body = Intervals(np.zeros(1, int), np.array([10_000]), np.array([20_000]))
+    peaks = Intervals(np.zeros(1, int), np.array([peak[0]]), np.array([peak[1]]))
+    links = gene_peak_links(body, np.array([sign]), peaks, within_bp=50_000, anchor=anchor)
+    rows = links_table(links, pa.array(["g"]), pa.array(["p"]), GenePeakConfig(promoter_bp=2_000, anchor=anchor))
+    assert rows["in_promoter"].to_pylist() == [promoter]
+    assert rows["in_body"].to_pylist() == [peak[0] < 20_000 and peak[1] > 10_000]
+
+
+@given(
+    peaks=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 300), st.integers(1, 90)), max_size=15),
+    genes=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 300), st.integers(1, 120)), max_size=10),
+    strand=st.integers(0, 2**10 - 1),
+    within=st.integers(0, 80),
+    anchor=st.sampled_from(["tss", "body"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_every_field_of_the_links_agrees_with_looking_at_every_base(peaks, genes, strand, within, anchor):
+    rows = [np.array(listed, np.int64).reshape(-1, 3).T for listed in (genes, peaks)]
+    bodies, found = (Intervals(chrom, start, start + width) for chrom, start, width in rows)
+    sign = np.array([1 if strand >> row & 1 else -1 for row in range(len(genes))])
+    links = gene_peak_links(bodies, sign, found, within_bp=within, anchor=anchor)
+    expected = {}
+    for gene, (chrom, start, width) in enumerate(genes):
+        site = start if sign[gene] > 0 else start + width - 1
+        body = range(start, start + width)
+        for peak, (other, begin, size) in enumerate(peaks):
+            bases = range(begin, begin + size)
+            offset = min((base - site for base in bases), key=abs)
+            gap = min(abs(base - at) for base in bases for at in ([site] if anchor == "tss" else body))
+            if chrom == other and gap <= within:
+                overlap = max(start, begin) < min(start + width, begin + size)
+                expected[gene, peak] = (abs(offset), offset * sign[gene], gap, overlap)
+    fields = zip(*(field.tolist() for field in links[2:]), strict=True)
+    assert dict(zip(zip(links.gene.tolist(), links.peak.tolist(), strict=True), fields, strict=True)) == expected
 
 
 def test_genes_and_peaks_on_other_chromosomes_are_an_error(context):
