@@ -409,6 +409,19 @@ def test_a_store_joins_names_as_its_build_did(renamed):
     assert renamed.frame("provenance").query("table_name == 'gene_alias'")["source"].tolist() == ["hgnc.txt"]
 
 
+def test_new_names_join_as_before_when_the_alias_table_is_taken_over(recipe):
+    hgnc = written(recipe.with_name("hgnc.txt"), HGNC.replace("ENSG01", "ENSG00000000001"))
+    names = written(recipe.with_name("names.txt"), "P53\n")
+    sets = [f"source.aliases_hgnc={hgnc}", f"source.genes={names}", "edges.gene_peak=false", "nodes.peak=false"]
+    db = recipe.with_name("again.duckdb")
+    PriorStore.build(recipe, db, sets=sets, progress=False).close()
+    names.write_text("P53\nLFS1\nGone\nAWAY\n")
+    with PriorStore.build(recipe, db, sets=sets, force=True, progress=False) as store:
+        report = store.match_report("gene").set_index("name")["outcome"].to_dict()
+        assert report == {"P53": "alias", "LFS1": "ambiguous", "Gone": "withdrawn", "AWAY": "absent"}
+        assert join_store_genes(store, list(report)).outcome == list(report.values())
+
+
 def test_names_are_translated(renamed):
     names = ["ALEPH", "P1", "BETA", "NOPE"]
     entrez = translate(renamed, names, to="entrez")

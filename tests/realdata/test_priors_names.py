@@ -51,6 +51,39 @@ def test_genes_that_were_renamed_join_through_the_alias_table(chr1):
     assert joined["detail"].str.fullmatch(r"joined ENSG\d{11} \(\S+\), symbol").all()
 
 
+MOUSE = """
+recipe: 1
+assembly: {{name: GRCm38, sizes: {mirror}/prior_genome_tables/mm10.seqinfo.tsv, chrom_style: ucsc}}
+sources:
+  gtf: {mirror}/prior_gtf_mm10_gencode_vM25/gencode.vM25.genes_only.gtf.gz
+  genes: {mirror}/multiome_snareseq_mop/rna.h5ad
+  aliases_mgi: markers.rpt
+nodes: {{gene: {{chrom_style: ucsc, transcripts: false, parts: false}}}}
+"""
+# Current symbols and synonyms of MGI, for the names of the data that vM25 gives otherwise.
+RENAMED = {
+    "Prkn": "Park2", "Tafa1": "Fam19a1", "Tafa2": "Fam19a2", "Tafa5": "Fam19a5", "Tent5a": "Fam46a",
+    "Dipk1c": "Fam69c", "Marchf1": "March1|2900024D24Rik", "Marchf3": "March3", "Septin4": "Sept4", "Septin7": "Sept7",
+    "H2bc4": "Hist1h2bc", "Plaat3": "Pla2g16", "Mtss2": "Mtss1l", "Otulinl": "Fam105a",
+}  # fmt: skip
+
+
+def test_mouse_genes_that_were_renamed_join_by_the_synonyms_of_mgi(mirror, tmp_path):
+    header = "MGI Accession ID\tMarker Symbol\tStatus\tMarker Synonyms (pipe-separated)\n"
+    lines = [f"MGI:{row}\t{symbol}\tO\t{names}\n" for row, (symbol, names) in enumerate(RENAMED.items())]
+    (tmp_path / "markers.rpt").write_text(header + "".join(lines))
+    (tmp_path / "recipe.yaml").write_text(MOUSE.format(mirror=mirror))
+    with PriorStore.build(tmp_path / "recipe.yaml", tmp_path / "priors.duckdb", progress=False) as store:
+        summary = store.match_summary().query("source == 'rna.h5ad'").set_index("outcome")["n"].to_dict()
+        assert summary == {"matched": 1_656, "alias": 14, "absent": 7}
+        report = of_data(store)
+        assert report.loc["Park2", "detail"] == "joined ENSMUSG00000023826 (Prkn), alias"
+        # Clones, predicted genes and two symbols whose current ones vM25 does not have (St5, Palm2).
+        assert sorted(report.index[report["outcome"] == "absent"]) == [
+            "6430573F11Rik", "A430105I19Rik", "AF529169", "BC030499", "Gm14005", "Palm2", "St5",
+        ]  # fmt: skip
+
+
 def test_every_renamed_gene_has_the_id_that_gencode_gives_its_new_name(chr1, mirror):
     with gzip.open(mirror / "prior_tss_gene_tables" / "GENCODEv44_Gene_id2name.csv.gz", "rt") as file:
         ids = {}

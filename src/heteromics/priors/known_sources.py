@@ -12,7 +12,7 @@ KNOWN_SOURCES = {
     "blacklist": "regions to keep peaks out of, BED",
     "fasta": "genome sequence, FASTA, plain or bgzip",
     "gmt": "gene sets, GMT or MSigDB JSON",
-    "aliases_*": "other names of genes: HGNC complete set, NCBI gene_info, or a table of two named columns",
+    "aliases_*": "other names of genes: HGNC, NCBI gene_info, MGI marker list, or a table of two named columns",
     "regions_*": "a named set of regions, BED; regions_ccre holds candidate regulatory elements",
     "regulons_*": "a named collection of TF targets in the columns of DoRothEA, CollecTRI or TRRUST",
     "motifs": "binding motifs: MEME, JASPAR or plain PFM",

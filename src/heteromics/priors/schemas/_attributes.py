@@ -46,7 +46,12 @@ TABLES = (
         (
             identifier("gene_id", "gene"),
             Column("alias", "VARCHAR", "the other name, as its source writes it"),
-            Column("kind", "VARCHAR", "symbol, previous_symbol, alias, ensembl, entrez, ensembl_protein, uniprot"),
+            Column(
+                "kind",
+                "VARCHAR",
+                "symbol (current, elsewhere), previous_symbol, alias, ensembl, entrez, ensembl_protein, uniprot, hgnc, "
+                "mgi, or withdrawn (merged into this gene)",
+            ),
             Column("source", "VARCHAR", "file or service that says so"),
         ),
         ("gene_id", "alias", "kind", "source"),

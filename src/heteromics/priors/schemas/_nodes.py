@@ -53,12 +53,14 @@ TABLES = (
     TableSchema(
         "protein",
         "node",
-        "Proteins of the interaction source",
+        "Proteins of the interaction source, and surface proteins measured by antibodies",
         (
-            identifier("protein_id", "identifier of the source, for STRING taxon.ENSP"),
-            Column("symbol", "VARCHAR", "preferred name"),
-            Column("gene_id", "VARCHAR", "its gene in table gene; NULL where none joined", True),
-            Column("annotation", "VARCHAR", "what the source says the protein does", True),
+            identifier(
+                "protein_id", "identifier of the source: for STRING taxon.ENSP, else the antibody as its panel names it"
+            ),
+            Column("symbol", "VARCHAR", "preferred name; for an antibody the symbols of its genes, parted by /"),
+            Column("gene_id", "VARCHAR", "its gene in table gene; NULL where none or several joined", True),
+            Column("annotation", "VARCHAR", "what the source says the protein does, or what the antibody is", True),
         ),
         ("protein_id",),
     ),
