@@ -52,7 +52,7 @@ class PathwayConfig:
     layer
         Layer of the data to read; X where none is named. scMoGNN's weights are those of normalised values.
     all_cells
-        Look at every cell of ``summary_data``, test cells included, instead of those named.
+        Look at every cell of ``summary_data``, test cells included; then ``summary_cells`` must not be given.
     """
 
     ids: Literal["symbol", "entrez"] = "symbol"
@@ -70,8 +70,9 @@ class PathwayConfig:
 
     def source_names(self) -> tuple[str, ...]:
         """Gene sets come from source ``gmt``; cosine weights look at the named cells of ``summary_data``."""
-        cells = () if self.all_cells else ("summary_cells",)
-        return ("gmt", "summary_data", *cells) if self.weight == "cosine" else ("gmt",)
+        if self.weight != "cosine" or not self.gene_gene:
+            return ("gmt",)
+        return ("gmt", "summary_data") if self.all_cells else ("gmt", "summary_data", "summary_cells")
 
 
 def build_pathways(context: BuildContext, config: PathwayConfig) -> Built:
@@ -124,7 +125,7 @@ def build_pathways(context: BuildContext, config: PathwayConfig) -> Built:
 
 def _unusable(source: Source, gene_set: GeneSet) -> Match:
     if not gene_set.members:
-        return Match(source.label, gene_set.name, "empty", "the line lists no gene")
+        return Match(source.label, gene_set.name, "empty", "it lists no gene")
     return Match(source.label, gene_set.name, "absent", f"none of its {len(gene_set.members):,} genes is in table gene")
 
 
