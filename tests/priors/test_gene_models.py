@@ -1,10 +1,11 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heteromics.priors.gene_models import union_length
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 110), st.integers(1, 40)), max_size=40))
 def test_union_counts_each_base_once(exons):
     covered = [set() for _ in range(5)]

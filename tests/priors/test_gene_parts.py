@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heteromics.priors.gene_models import Kind, Parts
@@ -150,6 +150,7 @@ KINDS = st.sampled_from([Kind.EXON, Kind.EXON, Kind.CODING, Kind.STOP, Kind.UTR,
 GENE_OF = [0, 0, 1, 2]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(KINDS, st.integers(0, 3), st.integers(0, 60), st.integers(1, 15)), max_size=25),
     st.tuples(st.booleans(), st.booleans(), st.booleans()),
@@ -166,6 +167,7 @@ def test_agrees_with_sets_of_bases(drawn, reverse):
     assert {key: bases(intervals) for key, intervals in by_part.items()} == brute_force(rows, GENE_OF, reverse)
 
 
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_order_of_lines_does_not_matter(shuffler):
     rows = [*EXONS, (Kind.CODING, 0, 0, 150, 200), (Kind.CODING, 0, 0, 300, 400), (Kind.CODING, 0, 0, 500, 533)]

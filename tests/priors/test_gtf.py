@@ -3,7 +3,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heteromics.errors import UnreadableFile
@@ -313,6 +313,7 @@ DRAWN = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(DRAWN, min_size=1, max_size=30).filter(lambda rows: any(row[0] not in {"CDS", "UTR"} for row in rows)))
 def test_agrees_with_a_plain_reading(tmp_path_factory, rows):
     """One gene line at most for each id and place; bounds are those of the gene line, else of all lines there."""

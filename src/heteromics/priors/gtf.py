@@ -61,49 +61,49 @@ def read_gtf(path: Path) -> GeneModels:
         For a broken line (named by its number), a truncated gzip, or a file without a gene.
     """
     found = list(blocks(path, GTF, _extract))
-    table = joined([block.lines for block in found])
-    kind = numbers(table["kind"]).astype(np.int8)
-    if not np.isin(kind, [Kind.GENE, Kind.TRANSCRIPT, Kind.EXON]).any():
+    lines = _lines([block.lines for block in found])
+    if not np.isin(lines.kind, [Kind.GENE, Kind.TRANSCRIPT, Kind.EXON]).any():
         raise broken_line(path, GTF, "no gene, transcript or exon line in it")
-    (gene, gene_ids), (transcript, transcript_ids) = coded(table, "gene_id"), coded(table, "transcript_id")
-    (chrom, chroms), (strand, strands) = coded(table, "chrom"), coded(table, "strand")
-    start, end = numbers(table["start"]), numbers(table["end"])
-    del table
-    place = pd.factorize((gene * len(chroms) + chrom) * len(strands) + strand)[0]  # (N,)
-    rows, owner = _gene_rows(place, kind, start, end)
-    described = _described([block.genes for block in found], gene_ids, "gene_id")
-    genes = pd.DataFrame(
-        {
-            "gene_id": gene_ids.take(pa.array(gene[rows.line])).to_pylist(),
-            "symbol": described["symbol"][gene[rows.line]],
-            "biotype": described["biotype"][gene[rows.line]],
-            "chrom": chroms.take(pa.array(chrom[rows.line])).to_pylist(),
-            "chrom_start": rows.start,
-            "chrom_end": rows.end,
-            "strand": strands.take(pa.array(strand[rows.line])).to_pylist(),
-        }
-    )
-    named = described["entrez"][gene[rows.line]]
-    genes["gene_id"] = one_id_per_entrez(genes["gene_id"].tolist(), named.tolist())
-    has_id = numbers(pc.not_equal(transcript_ids, "").cast(pa.int8())).astype(bool)[transcript] & (kind != Kind.GENE)
-    number = np.full(kind.size, -1, dtype=np.int64)
-    number[has_id], first = _numbered(transcript[has_id] * len(genes) + owner[has_id])
-    line = np.flatnonzero(has_id)[first]  # (T,)
-    described = _described([block.transcripts for block in found], transcript_ids, "transcript_id")
-    low, high = spans(number[has_id], start[has_id], end[has_id], line.size)
-    transcripts = pd.DataFrame(
-        {
-            "transcript_id": transcript_ids.take(pa.array(transcript[line])).to_pylist(),
-            "gene": owner[line],
-            "symbol": described["symbol"][transcript[line]],
-            "biotype": described["biotype"][transcript[line]],
-            "chrom_start": low,
-            "chrom_end": high,
-        }
-    )
-    is_part = kind >= Kind.EXON
-    parts = Parts(kind, owner, number, start, end).where(is_part)
+    rows, owner = _gene_rows(lines)
+    genes = _genes(lines, rows, _described([block.genes for block in found], lines.gene, "gene_id"))
+    number, first = _transcript_rows(lines, owner)
+    described = _described([block.transcripts for block in found], lines.transcript, "transcript_id")
+    transcripts = _transcripts(lines, owner, number, first, described)
+    parts = Parts(lines.kind, owner, number, lines.start, lines.end).where(lines.kind >= Kind.EXON)
     return GeneModels(genes, transcripts, parts, rows.aggregated)
+
+
+class _Coded(NamedTuple):
+    """A text column: the code of each line, shape (N,), and the distinct texts."""
+
+    code: Ints
+    text: pa.Array
+
+    def at(self, lines: Ints) -> list[str]:
+        """Return the texts of some lines."""
+        found: list[str] = self.text.take(pa.array(self.code[lines])).to_pylist()
+        return found
+
+
+class _Lines(NamedTuple):
+    """All lines that were kept, each field of N; coordinates 0-based half-open."""
+
+    kind: NDArray[np.int8]
+    chrom: _Coded
+    strand: _Coded
+    gene: _Coded
+    transcript: _Coded
+    start: Ints
+    end: Ints
+
+
+class _GeneRows(NamedTuple):
+    """Genes by row: a line that tells chromosome and strand, and bounds; ``aggregated`` of them had no gene line."""
+
+    line: Ints
+    start: Ints
+    end: Ints
+    aggregated: int
 
 
 def _extract(batch: pa.RecordBatch) -> _Block:
@@ -194,52 +194,101 @@ def _first_given(attributes: pa.Array, keys: Sequence[str]) -> pa.Array:
     return result
 
 
-def _described(batches: list[pa.RecordBatch], ids: pa.Array, name: str) -> dict[str, NDArray[np.object_]]:
+def _described(batches: list[pa.RecordBatch], ids: _Coded, name: str) -> dict[str, NDArray[np.object_]]:
     """Return symbol, biotype and Entrez id of each id: of its own line, else of its first line."""
     table = pa.Table.from_batches(batches).to_pandas().sort_values("own", ascending=False, kind="stable")
-    first = table.drop_duplicates(name).set_index(name).reindex(ids.to_pylist())
+    first = table.drop_duplicates(name).set_index(name).reindex(ids.text.to_pylist())
     return {key: first[key].fillna("").to_numpy(object) for key in ("symbol", "biotype", "entrez")}
 
 
-class _GeneRows(NamedTuple):
-    """Genes by row: a line that tells chromosome and strand, and bounds; ``aggregated`` of them had no gene line."""
+def _lines(batches: list[pa.RecordBatch]) -> _Lines:
+    table = joined(batches)
+    chrom, strand, gene, transcript = (
+        _Coded(*coded(table, name)) for name in ("chrom", "strand", "gene_id", "transcript_id")
+    )
+    kind = numbers(table["kind"]).astype(np.int8)
+    return _Lines(kind, chrom, strand, gene, transcript, numbers(table["start"]), numbers(table["end"]))
 
-    line: Ints
-    start: Ints
-    end: Ints
-    aggregated: int
 
-
-def _gene_rows(place: Ints, kind: NDArray[np.int8], start: Ints, end: Ints) -> tuple[_GeneRows, Ints]:
+def _gene_rows(lines: _Lines) -> tuple[_GeneRows, Ints]:
     """Return the genes, written ones first, and the row of the gene of each line, shape (N,)."""
+    strands, chroms = len(lines.strand.text), len(lines.chrom.text)
+    place = pd.factorize((lines.gene.code * chroms + lines.chrom.code) * strands + lines.strand.code)[0]  # (N,)
     n_places = int(place.max()) + 1
-    written = np.flatnonzero(kind == Kind.GENE)
+    written = np.flatnonzero(lines.kind == Kind.GENE)
     has_line = np.zeros(n_places, dtype=bool)
     has_line[place[written]] = True
     others = np.flatnonzero(~has_line[place])
     number, first = _numbered(place[others])
-    low, high = spans(number, start[others], end[others], first.size)
+    low, high = spans(number, lines.start[others], lines.end[others], first.size)
     row = np.zeros(n_places, dtype=np.int64)
     row[place[written][::-1]] = np.arange(written.size)[::-1]  # the first line of a place stands for it
     row[place[others[first]]] = np.arange(first.size) + written.size
     rows = _GeneRows(
         np.concatenate([written, others[first]]),
-        np.concatenate([start[written], low]),
-        np.concatenate([end[written], high]),
+        np.concatenate([lines.start[written], low]),
+        np.concatenate([lines.end[written], high]),
         first.size,
     )
     owner = row[place]
-    _share_out(owner, place, rows, written, start, end)
+    _share_out(owner, place, rows, written, lines)
     return rows, owner
 
 
-def _share_out(owner: Ints, place: Ints, rows: _GeneRows, written: Ints, start: Ints, end: Ints) -> None:
+def _share_out(owner: Ints, place: Ints, rows: _GeneRows, written: Ints, lines: _Lines) -> None:
     """Give each line of a place with several gene lines to the first of these that holds it."""
     several = np.flatnonzero(np.bincount(place[written])[place[written]] > 1)
-    for row in several[::-1].tolist():
-        line = np.flatnonzero(place == place[written[row]])
-        inside = (start[line] >= rows.start[row]) & (end[line] <= rows.end[row])
-        owner[line[inside]] = row
+    if not several.size:
+        return
+    rank = pd.Series(several).groupby(place[written[several]]).cumcount().to_numpy()
+    asked = np.flatnonzero(np.isin(place, place[written[several]]))
+    row_of = np.full(int(place.max()) + 1, -1, dtype=np.int64)
+    for turn in range(int(rank.max()), -1, -1):
+        row_of[place[written[several[rank == turn]]]] = several[rank == turn]
+        row = row_of[place[asked]]
+        inside = (row >= 0) & (lines.start[asked] >= rows.start[row]) & (lines.end[asked] <= rows.end[row])
+        owner[asked[inside]] = row[inside]
+
+
+def _genes(lines: _Lines, rows: _GeneRows, described: dict[str, NDArray[np.object_]]) -> pd.DataFrame:
+    told = {name: values[lines.gene.code[rows.line]] for name, values in described.items()}
+    return pd.DataFrame(
+        {
+            "gene_id": one_id_per_entrez(lines.gene.at(rows.line), told["entrez"].tolist()),
+            "symbol": told["symbol"],
+            "biotype": told["biotype"],
+            "chrom": lines.chrom.at(rows.line),
+            "chrom_start": rows.start,
+            "chrom_end": rows.end,
+            "strand": lines.strand.at(rows.line),
+        }
+    )
+
+
+def _transcript_rows(lines: _Lines, owner: Ints) -> tuple[Ints, Ints]:
+    """Return the number of the transcript of each line, -1 where it names none, and a line of each transcript."""
+    given = numbers(pc.not_equal(lines.transcript.text, "").cast(pa.int8())).astype(bool)
+    named = np.flatnonzero(given[lines.transcript.code] & (lines.kind != Kind.GENE))
+    number = np.full(lines.kind.size, -1, dtype=np.int64)
+    number[named], first = _numbered(lines.transcript.code[named] * (owner.max() + 1) + owner[named])
+    return number, named[first]
+
+
+def _transcripts(
+    lines: _Lines, owner: Ints, number: Ints, first: Ints, described: dict[str, NDArray[np.object_]]
+) -> pd.DataFrame:
+    named = number >= 0
+    low, high = spans(number[named], lines.start[named], lines.end[named], first.size)
+    return pd.DataFrame(
+        {
+            "transcript_id": lines.transcript.at(first),
+            "gene": owner[first],
+            "symbol": described["symbol"][lines.transcript.code[first]],
+            "biotype": described["biotype"][lines.transcript.code[first]],
+            "chrom_start": low,
+            "chrom_end": high,
+        }
+    )
 
 
 def _numbered(keys: Ints) -> tuple[Ints, Ints]:
