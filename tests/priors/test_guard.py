@@ -47,6 +47,13 @@ def test_counts_agree_with_all_pairs_on_chromosomes_that_are_long_enough():
     assert at.found == brute_force(peaks, code, tss, 0, 500)
     moves = [sign * bp for bp in SHIFTS_BP for sign in (1, -1)]
     assert at.moved.tolist() == [brute_force(peaks, code, tss, move, 500) for move in moves]
+    long = code < 2
+    inside = [
+        ((peaks.chrom == chrom) & (peaks.start <= site) & (site < peaks.end)).any()
+        for move in moves
+        for chrom, site in zip(code[long], (tss[long] + move) % SIZES[code[long]], strict=True)
+    ]
+    assert at.covered == pytest.approx(np.mean(inside))
 
 
 def test_coordinates_that_drift_take_the_excess_away():
