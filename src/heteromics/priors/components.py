@@ -66,9 +66,8 @@ def components(store: PriorStore, edges: str | Sequence[str] | None, min_score: 
             WHERE offer.label < held.label AND EXISTS (FROM root)
             GROUP BY offer.id
         ),
-        sized AS (SELECT label, count(*) AS size FROM root GROUP BY label),
-        ranked AS (SELECT label, size, row_number() OVER (ORDER BY size DESC, label) - 1 AS component FROM sized)
-        SELECT node, node_type, component, size FROM root JOIN numbered USING (id) JOIN ranked USING (label)
-        ORDER BY component, id
+        labelled AS (SELECT id, label, count(*) OVER (PARTITION BY label) AS size FROM root)
+        SELECT node, node_type, dense_rank() OVER (ORDER BY size DESC, label) - 1 AS component, size
+        FROM labelled JOIN numbered USING (id) ORDER BY component, id
     """
     return store.connection.execute(sql, floors(walked)).df()

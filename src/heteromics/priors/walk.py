@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -33,7 +33,7 @@ def neighbors(
     """See :meth:`PriorStore.neighbors`.
 
     Each edge table is asked for the edges that leave the nodes found last (``IN``), which DuckDB turns into a filtered
-    scan; joining all edges as one would build a hash table of them at every hop.
+    scan; a join, whose size it cannot know here, may build a hash table of all edges at every hop.
     """
     if hops < 1:
         raise StoreError(f"hops: found {hops}, expected 1 or more.")
@@ -43,7 +43,8 @@ def neighbors(
     walked = walked_tables(store, edges, min_score)
     steps = " UNION ALL ".join(
         f"""
-        SELECT '{end_type}', "{end}", (SELECT max(hop) + 1 FROM reached), '{each.schema.name}' FROM "{each.schema.name}"
+        SELECT DISTINCT '{end_type}', "{end}", (SELECT max(hop) + 1 FROM reached), '{each.schema.name}'
+        FROM "{each.schema.name}"
         WHERE "{start}" IN (SELECT node FROM reached WHERE node_type = '{start_type}' AND hop < $hops) {each.where}"""
         for each in walked
         for (start, start_type), (end, end_type) in each.ways(direction)
@@ -77,9 +78,9 @@ def paths(
 ) -> pd.DataFrame:
     """See :meth:`PriorStore.paths`.
 
-    Two queries: the nodes that lie on shortest paths with their places, from both ends at once, so that neither ball
-    grows beyond half the way; then the edges between them. What is left is a small graph in which every step leads on
-    to ``b``, and paths are read off it in order until there are enough.
+    Nodes are labelled with their hops from both ends at once, so that neither ball grows beyond half the way; then the
+    labels are followed back. What is left is a small graph in which every step leads on to ``b``, and paths are read
+    off it in order until there are enough.
     """
     if max_hops < 1:
         raise StoreError(f"max_hops: found {max_hops}, expected 1 or more.")
@@ -89,110 +90,113 @@ def paths(
     if start == end:
         raise StoreError(f"'{a}' and '{b}' are one node, {start[0]} {start[1]}; a path needs two.")
     walked = walked_tables(store, edges, min_score)
-    on_path = _nodes_on_shortest_paths(store, start, end, max_hops, walked) if walked else []
-    steps = _steps_between(store, on_path, walked) if on_path else {}
+    steps = _shortest_steps(store, start, end, max_hops, walked) if walked else {}
     return _listed(start, end, steps, most)
-
-
-def _nodes_on_shortest_paths(
-    store: PriorStore, start: Node, end: Node, max_hops: int, walked: Sequence[Walked]
-) -> list[tuple[str, str, int]]:
-    """Return (node type, node, hops from start) of every node on a shortest path; none where there is no path.
-
-    A label is the number of hops from one end, its side. Balls around both ends grow together until they share a node.
-    The shared nodes that are farthest from the start then lie all at one place, through which every shortest path
-    leads; from there the labels are followed back to both ends.
-    """
-    ways = [(each, *way) for each in walked for way in each.ways()]
-    spread = " UNION ALL ".join(
-        f"""
-        SELECT near.side, '{end_type}', edge."{to}", near.hop + 1, near.reach
-        FROM "{each.schema.name}" AS edge JOIN label AS near ON edge."{come}" = near.node
-        WHERE near.node_type = '{start_type}' AND near.hop < near.reach {each.where}"""
-        for each, (come, start_type), (to, end_type) in ways
-    )
-    trace = " UNION ALL ".join(
-        f"""
-        SELECT far.side, '{end_type}', edge."{to}", far.hop - 1
-        FROM "{each.schema.name}" AS edge JOIN on_path AS far ON edge."{come}" = far.node
-        WHERE far.node_type = '{start_type}' AND far.hop > 0 {each.where}"""
-        for each, (come, start_type), (to, end_type) in ways
-    )
-    sql = f"""
-        WITH RECURSIVE label(side, node_type, node, hop, reach) USING KEY (side, node_type, node) AS (
-            SELECT * FROM (VALUES ('a', $a_type, $a, 0, $a_reach), ('b', $b_type, $b, 0, $b_reach))
-            UNION
-            SELECT step.side, step.node_type, step.node, min(step.hop), min(step.reach)
-            FROM ({spread}) AS step(side, node_type, node, hop, reach)
-            LEFT JOIN recurring.label AS seen USING (side, node_type, node)
-            WHERE seen.hop IS NULL AND NOT EXISTS (
-                SELECT 1 FROM recurring.label AS one JOIN recurring.label AS other USING (node_type, node)
-                WHERE one.side = 'a' AND other.side = 'b'
-            )
-            GROUP BY step.side, step.node_type, step.node
-        ),
-        shared AS (
-            SELECT node_type, node, one.hop AS a_hop, other.hop AS b_hop
-            FROM label AS one JOIN label AS other USING (node_type, node) WHERE one.side = 'a' AND other.side = 'b'
-            QUALIFY a_hop + b_hop = min(a_hop + b_hop) OVER ()
-        ),
-        middle AS (SELECT * FROM shared WHERE a_hop = (SELECT max(a_hop) FROM shared)),
-        on_path(side, node_type, node, hop) USING KEY (side, node_type, node) AS (
-            SELECT 'a', node_type, node, a_hop FROM middle UNION ALL SELECT 'b', node_type, node, b_hop FROM middle
-            UNION
-            SELECT step.side, step.node_type, step.node, step.hop
-            FROM ({trace}) AS step(side, node_type, node, hop)
-            JOIN label USING (side, node_type, node) WHERE label.hop = step.hop
-        )
-        SELECT DISTINCT node_type, node,
-               CASE side WHEN 'a' THEN hop ELSE (SELECT max(a_hop + b_hop) FROM shared) - hop END
-        FROM on_path
-    """
-    parameters = {
-        **dict(zip(("a_type", "a", "b_type", "b"), (*start, *end), strict=True)),
-        "a_reach": max_hops - max_hops // 2,
-        "b_reach": max_hops // 2,
-    }
-    return store.connection.execute(sql, parameters | floors(walked)).fetchall()
 
 
 Step = tuple[Node, list[str], float | None]
 """The node a step leads to, the edge tables that link it, and its score."""
 
 
-def _steps_between(
-    store: PriorStore, on_path: Sequence[tuple[str, str, int]], walked: Sequence[Walked]
+def _shortest_steps(
+    store: PriorStore, start: Node, end: Node, max_hops: int, walked: Sequence[Walked]
 ) -> dict[Node, list[Step]]:
-    """Return by node the steps to the nodes one place further on, in order."""
-    links = " UNION ALL ".join(
+    """Return by node the steps that shortest paths take from there, in order; none where there is no path.
+
+    Of the nodes that both balls hold, those farthest from the start lie all at one place, through which every shortest
+    path leads; from there the labels are followed back to both ends, one hop a query.
+    """
+    hops = _labels(store, start, end, max_hops, walked)
+    length_by = {node: hop + hops["b"][node] for node, hop in hops["a"].items() if node in hops["b"]}
+    if not length_by:
+        return {}
+    length = min(length_by.values())
+    place = max(hops["a"][node] for node, through in length_by.items() if through == length)
+    middle = [node for node, through in length_by.items() if through == length and hops["a"][node] == place]
+    steps: dict[Node, list[Step]] = {}
+    for side, radius in (("a", place), ("b", length - place)):
+        reached: Sequence[Node] = middle
+        for hop in reversed(range(radius)):
+            links = _links(store, reached, [node for node, label in hops[side].items() if label == hop], walked)
+            for outer, inner, tables, score in links:
+                come, to = (inner, outer) if side == "a" else (outer, inner)
+                steps.setdefault(come, []).append((to, tables, score))
+            reached = list(dict.fromkeys(inner for _, inner, _, _ in links))
+    return {node: sorted(onward, key=lambda step: step[0]) for node, onward in steps.items()}
+
+
+def _labels(
+    store: PriorStore, start: Node, end: Node, max_hops: int, walked: Sequence[Walked]
+) -> dict[str, dict[Node, int]]:
+    """Return by end, ``a`` and ``b``, the hops of the nodes around it; the two balls grow until they share a node."""
+    spread = " UNION ALL ".join(
         f"""
-        SELECT here.node_type, here.node, next.node_type, next.node, '{each.schema.name}',
-               {f'edge."{each.schema.score}"' if each.schema.score else "NULL"}::DOUBLE
-        FROM "{each.schema.name}" AS edge
-        JOIN on_path AS here ON edge."{come}" = here.node AND here.node_type = '{start_type}'
-        JOIN on_path AS next ON edge."{to}" = next.node AND next.node_type = '{end_type}'
-        WHERE next.place = here.place + 1 {each.where}"""
+        SELECT DISTINCT '{side}', '{end_type}', "{to}", (SELECT max(hop) + 1 FROM label WHERE side = '{side}')
+        FROM "{each.schema.name}"
+        WHERE "{come}" IN (
+            SELECT node FROM label WHERE side = '{side}' AND node_type = '{start_type}' AND hop < ${side}_reach
+        ) {each.where}"""
+        for side in "ab"
         for each in walked
         for (come, start_type), (to, end_type) in each.ways()
     )
     sql = f"""
-        WITH on_path AS (
-            SELECT unnest($types::VARCHAR[]) AS node_type, unnest($nodes::VARCHAR[]) AS node,
-                   unnest($places::INTEGER[]) AS place
+        WITH RECURSIVE label(side, node_type, node, hop) USING KEY (side, node_type, node) AS (
+            SELECT * FROM (VALUES ('a', $a_type, $a, 0), ('b', $b_type, $b, 0))
+            UNION
+            SELECT step.side, step.node_type, step.node, min(step.hop)
+            FROM ({spread}) AS step(side, node_type, node, hop)
+            LEFT JOIN recurring.label AS seen USING (side, node_type, node)
+            WHERE seen.hop IS NULL AND NOT EXISTS (
+                SELECT 1 FROM recurring.label AS one JOIN recurring.label AS other USING (node_type, node)
+                WHERE one.side = 'a' AND other.side = 'b'
+            )
+            GROUP BY step.side, step.node_type, step.node
         )
+        SELECT side, node_type, node, hop FROM label
+    """
+    parameters = {
+        **dict(zip(("a_type", "a", "b_type", "b"), (*start, *end), strict=True)),
+        "a_reach": max_hops - max_hops // 2,
+        "b_reach": max_hops // 2,
+    }
+    hops: dict[str, dict[Node, int]] = {"a": {}, "b": {}}
+    for side, kind, node, hop in store.connection.execute(sql, parameters | floors(walked)).fetchall():
+        hops[side][kind, node] = hop
+    return hops
+
+
+def _links(
+    store: PriorStore, outer: Sequence[Node], inner: Sequence[Node], walked: Sequence[Walked]
+) -> list[tuple[Node, Node, list[str], float | None]]:
+    """Return (outer node, inner node, edge tables, score) of all pairs of nodes of the two sets that an edge links."""
+    selects: list[str] = []
+    parameters: dict[str, Any] = {}
+    for each in walked:
+        for (come, start_type), (to, end_type) in each.ways():
+            sides = {f"outer_{start_type}": (outer, start_type), f"inner_{end_type}": (inner, end_type)}
+            named = {name: [node for kind, node in nodes if kind == of] for name, (nodes, of) in sides.items()}
+            if not all(named.values()):
+                continue
+            score = f'"{each.schema.score}"::DOUBLE' if each.schema.score else "NULL::DOUBLE"
+            selects.append(f"""
+                SELECT '{start_type}', "{come}", '{end_type}', "{to}", '{each.schema.name}', {score}
+                FROM "{each.schema.name}"
+                WHERE "{come}" IN (SELECT unnest($outer_{start_type}::VARCHAR[]))
+                  AND "{to}" IN (SELECT unnest($inner_{end_type}::VARCHAR[])) {each.where}""")
+            parameters |= named | floors([each])
+    if not selects:
+        return []
+    sql = f"""
         SELECT from_type, come, to_type, node, list(DISTINCT edge_table ORDER BY edge_table),
                CASE count(DISTINCT edge_table) WHEN 1 THEN max(score) END
-        FROM ({links}) AS link(from_type, come, to_type, node, edge_table, score)
-        GROUP BY from_type, come, to_type, node ORDER BY to_type, node
+        FROM ({" UNION ALL ".join(selects)}) AS link(from_type, come, to_type, node, edge_table, score)
+        GROUP BY from_type, come, to_type, node
     """
-    types, nodes, places = (list(column) for column in zip(*on_path, strict=True))
-    parameters = {"types": types, "nodes": nodes, "places": places}
-    steps: dict[Node, list[Step]] = {}
-    for from_type, come, to_type, node, tables, score in store.connection.execute(
-        sql, parameters | floors(walked)
-    ).fetchall():
-        steps.setdefault((from_type, come), []).append(((to_type, node), tables, score))
-    return steps
+    return [
+        ((from_type, come), (to_type, node), tables, score)
+        for from_type, come, to_type, node, tables, score in store.connection.execute(sql, parameters).fetchall()
+    ]
 
 
 def _listed(start: Node, end: Node, steps: dict[Node, list[Step]], most: int) -> pd.DataFrame:
