@@ -56,7 +56,10 @@ def override(mapping: Mapping[str, Any], assignments: Sequence[str]) -> dict[str
             here = here.setdefault(part, {})
             if not isinstance(here, dict):
                 raise RecipeError(f"--set {assignment}: '{part}' is a value, not a group of keys.")
-        here[last] = yaml.safe_load(text)
+        try:
+            here[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"--set {assignment}: the value is not valid YAML: {error}") from error
     return result
 
 

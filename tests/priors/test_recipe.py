@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -54,6 +55,18 @@ def test_what_a_builder_looks_at_is_made_before_it():
         ("recipe=2", "tiny.yaml.recipe: found 2, expected one of 1"),
         ("nodes.gene.strip_version=maybe", "nodes.gene.strip_version: found 'maybe' (str), expected bool"),
         ("nodes.gene=false", "tiny.yaml.edges.gene_peak needs table gene, which the recipe does not build"),
+        ("nodes.gene=false", "Fix: add `nodes: {gene: {}}`."),
+        (
+            "edges.peak_region={}",
+            "needs table region, which the recipe does not build. Fix: add `nodes: {region: {}}`.",
+        ),
+        ("edges.motif_peak={}", "needs table motif, which the recipe does not build. Fix: add `nodes: {motif: {}}`."),
+        ("source.region_ccre=x", "tiny.yaml.sources: unknown key 'region_ccre'. Did you mean 'regions_ccre'?"),
+        ("source.regulon_dorothea=x", "unknown key 'regulon_dorothea'. Did you mean 'regulons_dorothea'?"),
+        ("source.regions_=x", "unknown key 'regions_'."),
+        ("source.pairs=x", "unknown key 'pairs'. Did you mean 'pairs_NAME'?"),
+        ("nodes.gene.biotypes=[a, b", "--set nodes.gene.biotypes=[a, b: the value is not valid YAML"),
+        ("nodes.gene.strip_version.x=1", "'strip_version' is a value, not a group of keys"),
         ("sources.sizes", "found no '='"),
     ],
 )
@@ -98,6 +111,27 @@ def test_names_are_looked_up_beside_the_recipe_in_the_folder_or_in_the_working_d
     assert load_recipe(recipe, ["source.folder=sub"]).sources["gtf"].text == str(other / "sub" / "genes.gtf")
     assert load_recipe(recipe, ["source.gtf=manifest:item/a.gtf"]).sources["gtf"].label == "manifest:item/a.gtf"
     assert "gmt" not in load_recipe(recipe, ["source.gmt=null"]).sources
+
+
+def test_every_key_of_every_builder_can_be_set(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    families = [name.replace("*", "mine") for name in KNOWN_SOURCES]
+    checked = load_recipe(recipe, [f"source.{name}=file" for name in families])
+    assert {checked.sources[name].text for name in families} == {str(tmp_path / "file")}
+    needed = ["nodes.region={}", "nodes.motif={}", "edges.antibodies={}"]
+    must = ["nodes.mygene.taxon=9606", "attributes.splits.folds=2"]
+    for one in BUILDERS:
+        plain = (key for key in dataclasses.fields(one.config) if isinstance(key.default, str | int | float))
+        sets = [f"{one.key}={{}}", *(f"{one.key}.{key.name}={json.dumps(key.default)}" for key in plain)]
+        checked = load_recipe(recipe, [*needed, *sets, *(key for key in must if key.startswith(f"{one.key}."))])
+        assert one in [builder for builder, _ in checked.steps]
+
+
+def test_sources_of_a_family_are_used_by_those_who_read_it(recipe):
+    sets = ["nodes.region={}", "source.regions_ccre=a.bed", "source.regions_other=b.bed", "source.pairs_x=c.tsv"]
+    used = load_recipe(recipe, sets).used
+    assert {"regions_ccre", "regions_other"} <= set(used)
+    assert "pairs_x" not in used
 
 
 def test_all_missing_sources_are_named_at_once():

@@ -15,8 +15,11 @@
 
 A source is ``manifest:ITEM/FILE``, a file name (looked up in ``sources.folder`` if that is given, else beside the
 recipe), or ``required:`` with words on how to give it. ``--set source.gtf=FILE``, ``--set source.sizes=FILE`` and
-``--set source.folder=DIR`` give them from outside, relative to the working directory. Tables not named, or set to
-``false``, are not built; ``true`` or ``{}`` builds with all defaults.
+``--set source.folder=DIR`` give them from outside, relative to the working directory. Of a family as many as there are
+may be given, each under a name of its own: ``source.regions_ccre=FILE``, ``source.regions_enhancer=FILE``.
+
+Tables not named, or set to ``false``, are not built; ``true`` or ``{}`` builds with all defaults. Some that cost little
+are built by default once the tables they need are there.
 """
 
 from __future__ import annotations
@@ -171,7 +174,7 @@ def _steps(document: _Document, where: str) -> tuple[tuple[Builder, TableConfig]
         if absent:
             raise RecipeError(
                 f"{where}.{builder.key} needs table {', '.join(absent)}, which the recipe does not build. "
-                f"Fix: add `nodes: {{{absent[0]}: {{}}}}`."
+                f"Fix: add {' or '.join(_makers(absent[0]))}."
             )
         config: TableConfig = build(
             builder.config, {} if given is None or given is True else given, f"{where}.{builder.key}"
@@ -181,3 +184,8 @@ def _steps(document: _Document, where: str) -> tuple[tuple[Builder, TableConfig]
     if not steps:
         raise RecipeError(f"{where} names no table. Fix: add for example `nodes: {{gene: {{}}}}`.")
     return tuple(steps)
+
+
+def _makers(table: str) -> list[str]:
+    """Return what in a recipe builds a table."""
+    return [f"`{builder.section}: {{{builder.name}: {{}}}}`" for builder in BUILDERS if table in builder.makes]

@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from heteromics._config import unknown_key
 from heteromics._files import sha256_of
-from heteromics.errors import RecipeError, UnreadableFile
+from heteromics.errors import RecipeError, UnreadableFile, did_you_mean
 from heteromics.priors.known_sources import KNOWN_SOURCES, describe
 from heteromics.priors.tables import Source
 
@@ -101,13 +100,21 @@ def parse_locations(given: Mapping[str, str | None], beside: Path, where: str) -
     """
     for name in given:
         if not what_is(name):
-            raise unknown_key(name, {**KNOWN_SOURCES, **_OWN}, f"{where}.sources")
+            raise _unknown(name, f"{where}.sources")
     folder = given.get(FOLDER)
     return {
         name: _location(name, text, folder, beside)
         for name, text in given.items()
         if text is not None and name != FOLDER
     }
+
+
+def _unknown(name: str, where: str) -> RecipeError:
+    """Return the error for a source nobody knows; one of a family is offered with the rest of the name given."""
+    known, rest = sorted({**KNOWN_SOURCES, **_OWN}), name.partition("_")[2]
+    spelled = [key.replace("*", rest) for key in known if rest or not key.endswith("*")]
+    near = f"Did you mean '{name}_NAME'? " if f"{name}_*" in known else did_you_mean(name, spelled)
+    return RecipeError(f"{where}: unknown key '{name}'. {near}Known keys: {', '.join(known)}.")
 
 
 def _location(name: str, text: str, folder: str | None, beside: Path) -> Location:
