@@ -1,3 +1,5 @@
+import gzip
+
 import pytest
 
 from heteromics.errors import BeyondChromosome, ChromNamesDisagree, DataError, RecipeError, UnreadableFile
@@ -64,6 +66,16 @@ def test_broken_regions_are_named(tmp_path):
         regions_of(tmp_path)
     with pytest.raises(ValueError, match="min_overlap_bp: found 0, expected 1 or more"):
         PeakRegionConfig(min_overlap_bp=0)
+
+
+def test_line_ends_blanks_and_short_gzip_are_dealt_with(tmp_path):
+    _, built = regions_of(tmp_path, dos="chr1\t1\t2\tA\r\nchr1 5 9 B 3\r\n\r\n")
+    assert built.tables["region"]["name"].to_pylist() == ["A", "B"]
+    assert built.tables["region"]["score"].to_pylist() == [None, 3.0]
+    path = tmp_path / "cut.bed.gz"
+    path.write_bytes(gzip.compress("".join(f"chr1\t{n * 7}\t{n * 7 + 3}\n" for n in range(999)).encode())[:900])
+    with pytest.raises(UnreadableFile, match="truncated or damaged gzip"):
+        build_regions(context_with({"regions_cut": path}), RegionConfig())
 
 
 def test_peaks_meet_the_regions_they_share_enough_bases_with(tmp_path):
