@@ -365,6 +365,24 @@ def test_later_builders_join_through_the_table(files):
     assert joined.detail[1] == "string.txt: alias of ENSG01 (TP53), but also alias of AWAY, not in the annotation"
 
 
+def test_looking_up_only_what_may_fit_changes_nothing():
+    rng = random.Random(3)
+    forms = ["Abc", "aBC", "ABC", "ENSP01", "ENSP01.2", "ENSG00000000077.4", "ensp01.2", "x.1", "X", "7157", "Tp53"]
+    context = context_with({})
+    context.connection.execute(SCHEMAS["gene_alias"].create_sql())
+    ids = sorted(row[0] for row in context.connection.execute("SELECT gene_id FROM gene").fetchall())
+    symbols = dict(context.connection.execute("SELECT gene_id, symbol FROM gene").fetchall())
+    for _ in range(30):
+        rows = {(rng.randrange(5), rng.choice(forms), rng.choice(KINDS)) for _ in range(6)}
+        context.connection.execute("DELETE FROM gene_alias")
+        stored = [(ids[row], alias, kind, "s") for row, alias, kind in rows]
+        context.connection.executemany("INSERT INTO gene_alias VALUES (?, ?, ?, ?)", stored)
+        joined = join_genes(context, forms)
+        whole = GeneNames(ids, [symbols[name] for name in ids], OtherNames(aliases=rows)).join(forms)
+        assert [ids[row] if row >= 0 else None for row in whole.row.tolist()] == joined.gene_id
+        assert (whole.outcome, whole.detail) == (joined.outcome, joined.detail)
+
+
 def test_without_sources_there_is_no_table_and_nothing_to_report():
     built = build_identifiers(context_with({}), IdentifierConfig())
     assert (built.tables, built.matches, built.counts) == ({}, {}, {})

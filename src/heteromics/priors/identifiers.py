@@ -29,6 +29,15 @@ if TYPE_CHECKING:
     from heteromics.priors.store import PriorStore
     from heteromics.priors.tables import BuildContext
 
+Query = Callable[..., "pa.Table"]
+"""Runs SQL, with a list of parameters if there are any."""
+
+_ALIASES = """
+    SELECT gene_id, alias, kind FROM gene_alias WHERE lower(alias) IN (SELECT unnest($1::VARCHAR[]))
+    OR lower(regexp_replace(alias, '\\.\\d+(_PAR_Y)?$', '')) IN (SELECT unnest($1::VARCHAR[]))
+"""
+"""Other names that may fit one of these, in lower case: all rules look at the name without version or in any case."""
+
 __all__ = [
     "GenesJoined",
     "NamesJoined",
@@ -119,7 +128,7 @@ def store_names(store: PriorStore, names: Sequence[str]) -> NamesJoined:
     """Find the row of ``store.frame("gene")`` that each name means, by all rules and the store's own alias table."""
     query = _query(store)
     gene_id, symbol = named_genes(query, "rowid")
-    return _gene_names(gene_id, symbol, query, _reported(store)).join(names)
+    return _join(names, gene_id, symbol, query, _reported(store))
 
 
 def join_store_genes(store: PriorStore, names: Sequence[str]) -> GenesJoined:
@@ -134,9 +143,7 @@ def join_store_genes(store: PriorStore, names: Sequence[str]) -> GenesJoined:
     return _genes_joined(_query(store), _reported(store), names)
 
 
-def named_genes(
-    query: Callable[[str], pa.Table], order: Literal["gene_id", "rowid"] = "gene_id"
-) -> tuple[list[str], list[str]]:
+def named_genes(query: Query, order: Literal["gene_id", "rowid"] = "gene_id") -> tuple[list[str], list[str]]:
     """Return identifiers and symbols of table ``gene``, by which names are looked up.
 
     A gene of the pseudoautosomal regions is listed on X and on Y by annotations that give both an identifier (GENCODE
@@ -154,32 +161,34 @@ def named_genes(
     return genes["gene_id"].to_pylist(), genes["symbol"].to_pylist()
 
 
-def _genes_joined(
-    query: Callable[[str], pa.Table], reported: Mapping[str, Sequence[Match]], names: Sequence[str]
-) -> GenesJoined:
+def _genes_joined(query: Query, reported: Mapping[str, Sequence[Match]], names: Sequence[str]) -> GenesJoined:
     gene_id, symbol = named_genes(query)
-    joined = _gene_names(gene_id, symbol, query, reported).join(names)
+    joined = _join(names, gene_id, symbol, query, reported)
     found = [gene_id[row] if row >= 0 else None for row in joined.row.tolist()]
     return GenesJoined(found, joined.outcome, joined.detail)
 
 
-def _gene_names(
+def _join(
+    names: Sequence[str],
     gene_id: Sequence[str],
     symbol: Sequence[str],
-    query: Callable[[str], pa.Table],
+    query: Query,
     reported: Mapping[str, Sequence[Match]],
-) -> GeneNames:
-    """Gather what the tables say; those for other names need not be there."""
+) -> NamesJoined:
+    """Join names by what the tables say; those for other names need not be there."""
     there = set(query("SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()")[0].to_pylist())
-    row_of = {name: row for row, name in enumerate(gene_id)}
-    aliases = query("SELECT gene_id, alias, kind FROM gene_alias").to_pylist() if "gene_alias" in there else []
+    known: list[tuple[int, str, str]] = []
+    if "gene_alias" in there:
+        rows = query(_ALIASES, [sorted({form.lower() for name in names for form in (name, strip_version(name))})])
+        row_of = {name: row for row, name in enumerate(gene_id)}
+        genes = [row_of[name] for name in rows["gene_id"].to_pylist()]
+        known = list(zip(genes, rows["alias"].to_pylist(), rows["kind"].to_pylist(), strict=True))
     answers: dict[str, list[Answer]] = {}
     if "mygene_answer" in there:
         for row in query("SELECT name, gene_id, entrez, symbol FROM mygene_answer ORDER BY ALL").to_pylist():
             answer = Answer(row["gene_id"], row["entrez"], row["symbol"])
             answers.setdefault(row["name"], []).extend([answer] if any(answer) else [])
-    known = [(row_of[row["gene_id"]], row["alias"], row["kind"]) for row in aliases]
-    return GeneNames(gene_id, symbol, other_names(known, reported, answers))
+    return GeneNames(gene_id, symbol, other_names(known, reported, answers)).join(names)
 
 
 def other_names(
@@ -203,8 +212,8 @@ def other_names(
     )
 
 
-def _query(store: PriorStore) -> Callable[[str], pa.Table]:
-    return lambda sql: store.connection.sql(sql).to_arrow_table()
+def _query(store: PriorStore) -> Query:
+    return lambda sql, parameters=(): store.connection.sql(sql, params=list(parameters)).to_arrow_table()
 
 
 def _reported(store: PriorStore) -> dict[str, list[Match]]:
