@@ -11,8 +11,8 @@ import duckdb
 
 from heteromics.errors import StoreError, did_you_mean
 from heteromics.priors import compare, components, evidence, export, query, subgraph, walk
+from heteromics.priors._opening import opened
 from heteromics.priors.schemas import SCHEMAS
-from heteromics.priors.tables import FORMAT_VERSION
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -61,27 +61,7 @@ class PriorStore:
         path = Path(path)
         if not path.is_file():
             raise StoreError(f"{path}: no such store. Fix: heteromics priors build RECIPE --db {path}")
-        connection = _attached(path)
-        try:
-            info = dict(connection.execute("SELECT key, value FROM store_info").fetchall())
-        except duckdb.CatalogException:
-            connection.close()
-            raise StoreError(f"{path} is a DuckDB file but no prior store: it has no table store_info.") from None
-        found = info.get("format_version", "none")
-        if found != str(FORMAT_VERSION):
-            connection.close()
-            older = not found.isdecimal() or int(found) < FORMAT_VERSION
-            fix = (
-                f"heteromics priors build {info.get('recipe', 'RECIPE')} --db {path} --force"
-                if older
-                else "upgrade heteromics"
-            )
-            writer = info.get("heteromics_version", "unknown")
-            raise StoreError(
-                f"{path} has format version {found}, written by heteromics {writer}; expected {FORMAT_VERSION}.\n"
-                f"  Fix: {fix}."
-            )
-        return cls(path, connection, info)
+        return cls(path, *opened(path))
 
     @classmethod
     def build(
@@ -412,22 +392,3 @@ class PriorStore:
         these would not fill them. The file is larger by the blocks that are not full, up to 256 KiB a table.
         """
         return query.summary(self)
-
-
-def _attached(path: Path) -> duckdb.DuckDBPyConnection:
-    """Attach the file to a database of its own.
-
-    Connecting to the file itself would share one database among all connections of this process to that path, so that
-    a store built anew would be read with the contents of the one it replaced, for as long as anybody holds that one.
-    """
-    connection = duckdb.connect(":memory:", config={"temp_directory": f"{path}.tmp"})
-    try:
-        connection.execute(f"ATTACH {query.quoted(str(path))} AS store (READ_ONLY, TYPE duckdb)")
-        connection.execute("USE store")
-    except duckdb.Error as error:
-        connection.close()
-        raise StoreError(
-            f"{path} cannot be opened as a DuckDB file: {error}\n"
-            "  Fix: end what holds it open for writing, or build it again with --force."
-        ) from error
-    return connection
