@@ -220,6 +220,24 @@ def test_bad_input_is_named(tmp_path):
         build(summary_data=odd)
 
 
+def test_counts_in_raw_have_features_of_their_own(tmp_path):
+    counts = counts_of(30, 50)
+    whole = anndata.AnnData(counts, obs=pd.DataFrame(index=[f"c{n}" for n in range(30)]), var=pd.DataFrame(index=GENES))
+    part = whole[:, ["x1", "ENSG01"]].copy()
+    part.X = part.X / 3
+    part.raw = whole
+    part.write_h5ad(tmp_path / "a.h5ad")
+    context = context_with({"summary_data": tmp_path / "a.h5ad"})
+    raw = build_summaries(context, SummaryConfig(all_cells=True, layers={"rna": "raw"})).tables["gene_summary"]
+    plain = build_summaries(context_with({"summary_data": h5ad(tmp_path / "b.h5ad", counts, GENES)}), ALL)
+    assert raw.equals(plain.tables["gene_summary"])
+    with h5py.File(tmp_path / "a.h5ad", "r+") as file:
+        del file["X"]
+        file.create_group("X").attrs["h5sparse_format"] = "csr"
+    with pytest.raises(UnreadableFile, match="layer 'X' is a group, expected a dense, CSR or CSC matrix"):
+        build_summaries(context, ALL)
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -24,8 +25,8 @@ from heteromics.errors import DataError, MissingLayer, UnreadableFile, some
 Ints = NDArray[np.int64]
 
 MODALITIES = ("rna", "atac", "protein")
-BLOCK_ENTRIES = 1 << 22
-"""Entries of a block: about 50 MiB as int64 and float32."""
+BLOCK_ENTRIES = 1 << 20
+"""Entries of a block: about 60 MiB with all that is made of them."""
 
 
 class Block(NamedTuple):
@@ -132,7 +133,7 @@ def open_matrices(path: Path, layers: dict[str, str], holds: str | None = None) 
     path
         The file.
     layers
-        Layer by modality; ``X`` where a modality is not named.
+        Layer by modality, ``raw`` among them; ``X`` where a modality is not named.
     holds
         The modality of an ``.h5ad`` whose var has no ``feature_types``; without it, ATAC if all features are
         intervals, else RNA.
@@ -140,7 +141,7 @@ def open_matrices(path: Path, layers: dict[str, str], holds: str | None = None) 
     Raises
     ------
     UnreadableFile
-        When it is no HDF5 file, or has no such matrix.
+        When it is no HDF5 file, or has no such matrix in a form that can be streamed.
     DataError
         When it holds none of these modalities, or names of a modality or a layer twice.
     MissingLayer
@@ -168,38 +169,38 @@ def _of_group(
 ) -> Iterator[tuple[str, Matrix]]:
     if not {"var", "obs"} <= group.keys():
         raise UnreadableFile(f"{where}: found {some(group, 8)}, expected X, obs and var of .h5ad or .h5mu.")
-    var = element(group["var"])
-    features = [str(name) for name in var.index]
-    ids = [str(one) for one in var["gene_ids"]] if "gene_ids" in var.columns else features
-    if key:
-        kinds = np.full(len(var), canonical(key))
-    elif "feature_types" in var.columns:
-        kinds = np.array([canonical(str(kind)) for kind in var["feature_types"]])
-    else:
-        kinds = np.full(len(var), holds or ("atac" if are_intervals(var.index.astype(str)) else "rna"))
     for modality in MODALITIES:
-        columns = np.flatnonzero(kinds == modality)
+        layer = layers.get(modality, "X")
+        var = element(group["raw/var" if layer == "raw" and "raw/var" in group else "var"])
+        columns = np.flatnonzero(_kinds(var, key, holds) == modality)
         if columns.size:
-            layer = layers.get(modality, "X")
-            yield (
-                modality,
-                Matrix(
-                    f"{where}, {modality}, {layer}",
-                    _index(group["obs"], where),
-                    [features[column] for column in columns],
-                    [ids[column] for column in columns],
-                    columns,
-                    _stored(group, layer, where),
-                ),
-            )
+            features = [str(name) for name in var.index[columns]]
+            ids = [str(one) for one in var["gene_ids"].iloc[columns]] if "gene_ids" in var.columns else features
+            cells, stored = _index(group["obs"], where), _stored(group, layer, where)
+            yield modality, Matrix(f"{where}, {modality}, {layer}", cells, features, ids, columns, stored)
+
+
+def _kinds(var: pd.DataFrame, key: str, holds: str | None) -> NDArray[np.str_]:
+    """Return the modality of each feature; ``key`` is that of a modality in an .h5mu."""
+    if key:
+        return np.full(len(var), canonical(key))
+    if "feature_types" in var.columns:
+        return np.array([canonical(str(kind)) for kind in var["feature_types"]])
+    return np.full(len(var), holds or ("atac" if are_intervals(var.index.astype(str)) else "rna"))
 
 
 def _stored(group: h5py.Group, layer: str, where: str) -> h5py.Dataset | h5py.Group:
-    there = {"X": group["X"]} if "X" in group else {}
+    there = {name: group[path] for name, path in (("X", "X"), ("raw", "raw/X")) if path in group}
     there |= dict(group["layers"].items()) if "layers" in group else {}
     if layer not in there:
         raise MissingLayer(f"{where} has no layer '{layer}': found {some(there, 8) or 'none'}.")
-    return there[layer]
+    stored = there[layer]
+    form = "dense" if isinstance(stored, h5py.Dataset) else stored.attrs.get("encoding-type", "a group")
+    if form not in {"dense", "csr_matrix", "csc_matrix"}:
+        raise UnreadableFile(
+            f"{where}: layer '{layer}' is {form}, expected a dense, CSR or CSC matrix of AnnData 0.7 on."
+        )
+    return stored
 
 
 def _index(frame: h5py.Group | h5py.Dataset, where: str) -> list[str]:

@@ -45,7 +45,8 @@ class SummaryConfig:
         Look at all cells, where no model will be tested on any of them; else source ``summary_cells`` names those
         to look at.
     layers
-        Layer that holds counts, by modality (``rna``, ``atac``, ``protein``); ``X`` where not named.
+        Layer that holds counts, by modality (``rna``, ``atac``, ``protein``): its name, or ``raw``; ``X`` where not
+        named.
     holds
         Modality of an ``.h5ad`` whose features have no ``feature_types``.
     top_genes, top_peaks, top_proteins

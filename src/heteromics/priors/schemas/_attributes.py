@@ -134,7 +134,12 @@ TABLES = (
                 Column("cells", "BIGINT", "number of cells looked at"),
                 Column("mean", "DOUBLE", "mean of the values as stored"),
                 Column("variance", "DOUBLE", "unbiased variance of the values as stored"),
-                Column("normalised_variance", "DOUBLE", "variance of standardised, clipped values; NULL if none", True),
+                Column(
+                    "normalised_variance",
+                    "DOUBLE",
+                    "variance of standardised, clipped values (Seurat v3); NULL where too few features vary",
+                    True,
+                ),
                 Column("dropout", "DOUBLE", "share of cells in which it is zero"),
                 Column("highly_variable", "BOOLEAN", "among the most variable ones, as the recipe asks"),
             ),
