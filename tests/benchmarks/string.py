@@ -64,7 +64,9 @@ def ours(files: Files) -> Built:
         for name, path in (("string_links", files.links), ("string_aliases", files.aliases))
     }
     with duckdb.connect() as connection:
-        connection.execute(SCHEMAS["gene"].create_sql())
+        for name in ("chromosome", "gene"):
+            connection.execute(SCHEMAS[name].create_sql())
+        connection.execute("INSERT INTO chromosome VALUES ('chr1', 0, 1)")
         listed = pa.table({"id": genes})  # noqa: F841  read by SQL
         connection.execute("INSERT INTO gene SELECT id, id, 'chr1', 0, 1, '+', 0, '' FROM listed")
         context = BuildContext(connection, "toy", "ucsc", {}, sources.__getitem__, frozenset(sources))
