@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from heteromics.errors import RecipeError
-from heteromics.priors import load_recipe, make_plan
+from heteromics.priors import build_store, load_recipe, make_plan
 from heteromics.priors.known_sources import KNOWN_SOURCES, describe
 from heteromics.priors.registry import BUILDERS
 from heteromics.priors.schemas import SCHEMAS
@@ -186,6 +186,35 @@ def test_a_plan_says_what_is_at_hand_and_how_much_it_makes(recipe):
     assert json.loads(json.dumps(plan.as_dict()))["ready"] is False
     assert make_plan(recipe).as_dict()["ready"] is True
     assert {row["where"] for row in make_plan(recipe).source_rows()} == {"file"}
+
+
+def test_a_plan_adds_up_and_knows_how_long_arrays_are(recipe):
+    sets = ["attributes.kmers.k=2", "attributes.bases.width_bp=100", "attributes.bases.form=one_hot", "source.fasta=x"]
+    plan = make_plan(recipe, sets=sets)
+    rows = {table.table: table for table in plan.tables}
+    assert rows["peak_kmer"].bytes == 4 * 10 * 4  # 4 peaks, 10 dinucleotides in pairs of complements, 4 bytes
+    assert rows["peak_bases"].bytes == 4 * 100 * 4
+    for what in ("rows", "bytes", "seconds"):
+        assert plan.totals[what] == pytest.approx(sum(getattr(table, what) or 0 for table in plan.tables), abs=0.01)
+    assert plan.totals["unknown"] == sum(table.rows is None for table in plan.tables) == 0
+    assert plan.as_dict()["totals"] == plan.totals
+    assert all("kept" not in row for row in plan.table_rows())
+
+
+def test_a_plan_says_what_a_store_would_give(recipe, tmp_path):
+    db = tmp_path / "priors.duckdb"
+    assert not any(row["kept"] for row in make_plan(recipe, db=db).table_rows())
+    build_store(recipe, db, progress=False)
+    whole = make_plan(recipe, db=db)
+    changed = make_plan(recipe, db=db, sets=["edges.gene_peak.within_bp=100"])
+    rows = {row["table"]: row["kept"] for row in changed.table_rows()}
+    assert {name for name, kept in rows.items() if not kept} == {"gene_peak", "chromosome"}
+    assert whole.totals["seconds"] < make_plan(recipe).totals["seconds"] + 0.01
+    absent = make_plan(recipe, db=db, sets=["source.peaks=null"])
+    rows = {row["table"]: row["kept"] for row in absent.table_rows()}
+    assert rows["gene"]
+    assert not rows["peak"]
+    assert not rows["gene_peak"]
 
 
 def test_a_plan_of_a_shipped_recipe_asks_no_network(tmp_path):

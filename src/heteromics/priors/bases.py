@@ -199,5 +199,7 @@ def _labels(config: BasesConfig) -> list[str]:
 
 def estimate_bases(plan: PlanContext, config: BasesConfig) -> Estimated:
     """Estimate the number of peaks and promoters."""
+    length = config.width_bp * (4 if config.form == "one_hot" else 1)
+    plan.row_bytes.update(dict.fromkeys(("peak_bases", "promoter_bases"), length))
     made = {"peak_bases": plan.rows["peak"]}
     return {**made, "promoter_bases": plan.rows["gene"]} if config.promoters else made

@@ -168,5 +168,6 @@ def _table(regions: pa.Table, genome: Genome, k: int, context: BuildContext) -> 
 
 def estimate_kmers(plan: PlanContext, config: KmerConfig) -> Estimated:
     """Estimate the number of peaks and promoters."""
+    plan.row_bytes.update(dict.fromkeys(("peak_kmer", "promoter_kmer"), 4 * len(canonical_kmers(config.k))))
     made = {"peak_kmer": plan.rows["peak"]}
     return {**made, "promoter_kmer": plan.rows["gene"]} if config.promoters else made

@@ -12,14 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from heteromics._config import as_dict
-from heteromics.priors._fingerprint import fingerprints
+from heteromics.priors._fingerprint import fingerprints, sources_of
 from heteromics.priors._former import read_steps
 from heteromics.priors.planning import PlanContext
 from heteromics.priors.recipe import Recipe, load_recipe
+from heteromics.priors.registry import Builder
 from heteromics.priors.schemas import SCHEMAS
 from heteromics.priors.sources import SIZES, AtHand, Sources, what_is
+from heteromics.priors.tables import TableConfig
 
-BYTES_PER_ROW = {"gene": 34, "protein": 60, "protein_protein": 40, "gene_peak": 22, "peak": 28}
+BYTES_PER_ROW = {
+    "gene": 65,
+    "transcript": 58,
+    "gene_attribute": 44,
+    "protein": 60,
+    "protein_protein": 40,
+    "gene_peak": 24,
+    "peak": 24,
+    "pathway": 100,
+    "gene_alias": 60,
+}
 OTHER_BYTES_PER_ROW = 18
 SECONDS_PER_TABLE = 0.1
 SECONDS_PER_ROW = 5e-6
@@ -135,14 +147,18 @@ def make_plan(
     context = PlanContext(sources, at_hand)
     rows = context.rows
     read: dict[str, list[str]] = {"chromosome": [SIZES]}
+    work: dict[str, float] = {}
     for builder, config in checked.steps:
-        for table, n in builder.estimate(context, config).items():
+        estimated = builder.estimate(context, config)
+        for table in list(estimated)[:1]:  # its sources are read once, for all its tables
+            work[table] = work.get(table, 0) + _reading(builder, config, checked, at_hand)
+        for table, n in estimated.items():
             before = rows.get(table, 0)
             rows[table] = None if n is None or before is None else n + before
             read.setdefault(table, []).extend(config.source_names() or [f"table {name}" for name in builder.needs])
     kept = None if db is None else _kept(checked, sources, Path(db))
     tables = tuple(
-        _table(name, read[name], rows[name], at_hand, None if kept is None else name in kept)
+        _table(name, read[name], rows[name], work.get(name, 0), context.row_bytes.get(name), kept)
         for name in SCHEMAS
         if name in rows
     )
@@ -162,15 +178,18 @@ def _kept(recipe: Recipe, sources: Sources, db: Path) -> set[str]:
     return {table for builder, _ in recipe.steps for table in builder.makes if table not in changed}
 
 
+def _reading(builder: Builder, config: TableConfig, recipe: Recipe, at_hand: Mapping[str, AtHand]) -> float:
+    """Return the seconds that the sources of a step take to read."""
+    read = [at_hand[name] for name in sources_of(builder, config, recipe) if name in at_hand]
+    return sum((source.bytes or 0) * SECONDS_PER_BYTE.get(source.name, 0) for source in read)
+
+
 def _table(
-    name: str, read: Sequence[str], rows: int | None, at_hand: Mapping[str, AtHand], kept: bool | None
+    name: str, read: Sequence[str], rows: int | None, work: float, row_bytes: int | None, kept: set[str] | None
 ) -> TablePlan:
+    stays = None if kept is None else name in kept
     if rows is None:
-        return TablePlan(name, tuple(read), None, None, None, kept)
-    seconds = SECONDS_PER_TABLE + rows * (SECONDS_PER_KEPT_ROW if kept else SECONDS_PER_ROW)
-    if not kept:
-        seconds += sum(
-            (at_hand[source].bytes or 0) * SECONDS_PER_BYTE.get(source, 0) for source in read if source in at_hand
-        )
-    size = rows * BYTES_PER_ROW.get(name, OTHER_BYTES_PER_ROW)
-    return TablePlan(name, tuple(read), rows, size, round(seconds, 2), kept)
+        return TablePlan(name, tuple(read), None, None, None, stays)
+    seconds = SECONDS_PER_TABLE + (rows * SECONDS_PER_KEPT_ROW if stays else rows * SECONDS_PER_ROW + work)
+    size = rows * (row_bytes or BYTES_PER_ROW.get(name, OTHER_BYTES_PER_ROW))
+    return TablePlan(name, tuple(dict.fromkeys(read)), rows, size, round(seconds, 2), stays)

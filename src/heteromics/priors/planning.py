@@ -28,6 +28,8 @@ class PlanContext:
     ----------
     rows
         Rows of the tables planned so far; None where nothing is known.
+    row_bytes
+        Bytes of a row by table, to be set for tables whose rows are as long as the recipe asks (arrays).
     genome
         Bases of the assembly, None where its sizes are not at hand.
     """
@@ -36,6 +38,7 @@ class PlanContext:
         self._sources, self._at_hand = sources, at_hand
         self.genome: int | None = None
         self.rows: dict[str, int | None] = {}
+        self.row_bytes: dict[str, int] = {}
         path = self.path(SIZES)
         if path is not None:
             sizes = read_sizes(path)
