@@ -499,3 +499,12 @@ def test_sixty_thousand_names_join_two_hundred_thousand_aliases_in_about_a_secon
     joined = GeneNames(ids, ids, OtherNames(aliases=aliases)).join(names)
     assert time.process_time() - begun < 3  # 0.7 s on a quiet core
     assert 0.6 < joined.outcome.count("alias") / len(names) < 0.7
+
+
+def test_a_plan_says_how_many_names_to_expect(recipe):
+    hgnc = written(recipe.with_name("hgnc.txt"), HGNC)
+    rows = {table.table: table.rows for table in PriorStore.plan(recipe, sets=[f"source.aliases_hgnc={hgnc}"]).tables}
+    assert rows["gene_alias"] == 4 * 5
+    rows = {table.table: table.rows for table in PriorStore.plan(recipe, sets=["nodes.mygene.taxon=9606"]).tables}
+    assert rows["mygene_answer"] is None
+    assert "gene_alias" not in rows

@@ -172,7 +172,8 @@ def test_hallmark_sets_join_and_the_genes_of_other_chromosomes_are_named(human, 
     report = human.match_report("gene_pathway")
     assert set(members["symbol"]) | set(report["name"]) == listed
     assert set(report["outcome"]) == {"absent", "ambiguous"}
-    assert set(report.loc[report["outcome"] == "absent", "detail"]) == {"not in the annotation"}
+    absent = report.loc[report["outcome"] == "absent", "detail"]
+    assert absent.str.endswith("not in the annotation").all()  # some are known to STRING's aliases
     ambiguous = report[report["outcome"] == "ambiguous"].set_index("name")["detail"]
     assert {name: len(detail.split(", ")) for name, detail in ambiguous.items()} == genes["symbol"].value_counts()[
         ambiguous.index

@@ -200,7 +200,7 @@ def _absent(entry: Entry, label: str) -> Iterable[Match]:
     for name in merged:
         yield Match(label, name, "withdrawn", f"merged into {entry.symbol}, which is not in the annotation")
     if not merged:
-        said = f"symbol of {some(entry.gene_ids)}" if entry.gene_ids and entry.symbol else "a gene"
+        said = f"symbol of {some(entry.gene_ids)}" if entry.gene_ids and entry.symbol else "name of a gene"
         yield Match(label, _called(entry), "absent", f"{said}, which is not in the annotation")
 
 

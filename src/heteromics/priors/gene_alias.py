@@ -108,7 +108,7 @@ def _table(aliases: Aliases, gene_id: list[str]) -> pa.Table:
 def estimate_identifiers(plan: PlanContext, config: IdentifierConfig) -> Estimated:
     """Estimate the number of other names: four for each line of an alias file, one for four lines of STRING's."""
     shares = dict.fromkeys(plan.family("aliases_*"), 4.0)
-    if config.string_aliases and plan.path("string_aliases"):
+    if config.string_aliases and "string_aliases" in plan.family("string_*"):
         shares["string_aliases"] = 0.25
     counts = {name: plan.count(name, len) for name in shares}
     known = [round(n * shares[name]) for name, n in counts.items() if n is not None]
