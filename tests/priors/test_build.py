@@ -204,7 +204,7 @@ elif point == "before the rename":
     engine._flush = killing(engine._flush, 0)
 elif point == "after the rename":
     engine._flush = killing(engine._flush, 1)
-engine.build_store(recipe, db, sets=["edges.gene_peak.within_bp=300"], force=True, progress=False)
+engine.build_store(recipe, db, sets=["edges.gene_peak.within_bp=300"], force=True, fresh=True, progress=False)
 """
 
 

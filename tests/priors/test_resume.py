@@ -170,9 +170,11 @@ def test_the_books_of_a_kept_step_are_those_of_the_new_recipe(recipe, built):
 @pytest.mark.parametrize(("after", "error"), [(0, PriorError), (1, KeyboardInterrupt), (6, PriorError)])
 def test_a_build_that_was_stopped_goes_on_where_it_was(recipe, db, monkeypatch, after, error):
     stopping(monkeypatch, after, error)
-    with pytest.raises(error):
+    with pytest.raises(error) as stopped:
         build_store(recipe, db, progress=False)
     assert bool(beside(db)) == (after > 0)
+    notes = getattr(stopped.value, "__notes__", [])
+    assert notes == [f"What was finished stays in {name}; the next build goes on from there." for name in beside(db)]
     done = run_build(recipe, db, progress=False)
     assert list(done.kept) == keys(recipe)[:after]
     assert contents(db) == fresh(recipe, db)
@@ -301,6 +303,16 @@ def test_builders_see_the_store_that_is_replaced_but_not_in_a_fresh_build(recipe
     assert (seen[0] if rows is None else seen[0].num_rows) == rows
     assert seen[1] is None
     assert not isinstance(seen[0], pa.Table) or "gene_id" in seen[0].column_names
+
+
+def test_builders_say_what_they_are_at_on_the_bar_of_the_build(recipe, db, monkeypatch):
+    said, begun = [], []
+    say, begin = engine.Steps.say, engine.Steps.__call__
+    monkeypatch.setattr(engine.Steps, "say", lambda steps, text: (said.append(text), say(steps, text))[1])
+    monkeypatch.setattr(engine.Steps, "__call__", lambda steps, name: (begun.append(name), begin(steps, name))[1])
+    build_store(recipe, db, progress=False)
+    assert "pairing genes that share sets" in said
+    assert begun == ["sources", *(key.partition(".")[2] for key in keys(recipe)), "checkpoint"]
 
 
 def test_a_store_of_another_format_gives_no_answers(built):

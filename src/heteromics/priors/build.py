@@ -123,7 +123,7 @@ def run_build(
         if db.exists() and fresh and not force:
             raise StoreError(f"{db} exists already. Fix: --force to replace it, or give another --db.")
         sources.fetch(checked.used)
-        with steps(len(checked.steps) + 3, "priors", enabled=progress) as step:
+        with steps(len(checked.steps) + 2, "priors", enabled=progress) as step:
             step("sources")
             prints = fingerprints(checked, lambda name: sources.read(name, step.track))
             if db.exists() and not force:
@@ -161,8 +161,11 @@ class _Build:
                 writer = Writer(connection, self._recipe)
                 try:
                     self._write(connection, writer, former, old)
-                except (HeteromicsError, KeyboardInterrupt):
-                    keep = bool(writer.made or writer.kept)
+                except (HeteromicsError, KeyboardInterrupt) as error:
+                    if keep := bool(writer.made or writer.kept):
+                        error.add_note(
+                            f"What was finished stays in {building.name}; the next build goes on from there."
+                        )
                     raise
                 self._step("checkpoint")
                 connection.execute("CHECKPOINT")
