@@ -1,4 +1,5 @@
 import anndata as ad
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from heteromics.graphs import HeteroGraph, PairBatcher, bipartite
 from heteromics.graphs._attributes import attribute_table, summaries
 from heteromics.graphs.bipartite import windows
 from heteromics.graphs.pairs import EXPRESSES, OPENS, REACHES
+from heteromics.priors.schemas import SCHEMAS
 
 CHROMS = {"chr1": 0, "chr2": 1, "chrX": 2}
 
@@ -22,7 +24,9 @@ class FakeStore:
     def __init__(self, genes, peaks, fasta=True):
         self.frames = {
             "chromosome": pd.DataFrame({"chrom": list(CHROMS), "code": list(CHROMS.values()), "size": 10_000}),
-            "gene": genes[["gene_id", "symbol", "chrom", "tss"]],
+            "gene": genes[["gene_id", "symbol", "chrom", "tss"]].assign(
+                chrom_start=genes["tss"], chrom_end=genes["tss"]
+            ),
             "gene_attribute": genes[["gene_id", "strand_sign", "length"]].assign(exon_length=pd.NA),
             "peak": peaks[["peak_id", "chrom", "chrom_start", "chrom_end"]],
             "peak_attribute": peaks[["peak_id"]].assign(
@@ -31,6 +35,12 @@ class FakeStore:
                 cpg_oe=np.nan,
             ),
         }
+
+        self.connection = duckdb.connect()
+        for name, frame in self.frames.items():
+            self.connection.register("shown", frame)
+            self.connection.execute(f"CREATE TABLE {name} AS FROM shown")
+        self.connection.execute(SCHEMAS["match_report"].create_sql())
 
     def tables(self):
         return list(self.frames)
@@ -115,6 +125,20 @@ def test_what_does_not_join_is_kept_out_of_attention_and_named():
     source, _ = edges_of(batch)
     assert (batch.gene == row).any()
     assert not (batch.gene[source] == row).any()
+
+
+def test_a_renamed_gene_is_found_through_the_alias_table_of_the_store():
+    rna, atac, store = toy()
+    rna.var_names = ["Park2" if name == "G3" else name for name in rna.var_names]
+    assert "Park2" in bipartite(rna, atac, store).meta["match"]["gene"]["unplaced"]
+    store.frames["gene_alias"] = pd.DataFrame(
+        {"gene_id": ["ENSG03"], "alias": ["Park2"], "kind": ["previous_symbol"], "source": ["names.txt"]}
+    )
+    store.connection.register("shown", store.frames["gene_alias"])
+    store.connection.execute("CREATE TABLE gene_alias AS FROM shown")
+    assert bipartite(rna, atac, store).meta["match"]["gene"] == {
+        "absent": 1, "alias": 1, "matched": 12, "unplaced": ["G13"],
+    }  # fmt: skip
 
 
 def test_peaks_written_in_another_way_join_by_interval():

@@ -348,11 +348,10 @@ def _codes(chrom: Any, store: PriorStore) -> Int:
 
 def _place_genes(rna: AnnData, store: PriorStore) -> tuple[Int, list[str], Int, Int]:
     """Row of each gene in the store and how it was found; chromosome codes and positions of the store's genes."""
-    from heteromics.priors.identifiers import match_names
+    from heteromics.priors.identifiers import store_names
 
     table = store.frame("gene")
-    asked = rna.var.get("gene_id", rna.var_names)
-    row, outcome = match_names(list(map(str, asked)), table["gene_id"].tolist(), table["symbol"].tolist())
+    row, outcome, _ = store_names(store, list(map(str, rna.var.get("gene_id", rna.var_names))))
     return row, outcome, _codes(table["chrom"], store), table["tss"].to_numpy(np.int64)
 
 
