@@ -191,7 +191,8 @@ def _write_networks(made: SyntheticMultiome, folder: Path, rng: np.random.Genera
 
 
 def _regulon_lines(made: SyntheticMultiome, rng: np.random.Generator) -> Iterator[str]:
-    symbol, tf_names = made.genes["gene"].to_numpy(), list(made.motifs)
+    symbol, tf_names = made.genes["gene"].tolist(), list(made.motifs)
+    listed = regulons(made.regulation, made.config.n_tfs, len(symbol), rng)
     yield "tf,confidence,target,mor"
-    for row in regulons(made.regulation, made.config.n_tfs, symbol.size, rng).itertuples(index=False):
-        yield f"{tf_names[row.tf]},{row.confidence},{symbol[row.gene]},{row.sign}"
+    for tf, gene, confidence, sign in listed[["tf", "gene", "confidence", "sign"]].to_numpy().tolist():
+        yield f"{tf_names[tf]},{confidence},{symbol[gene]},{sign}"
