@@ -20,6 +20,7 @@ SETS = (
     "edges.peak_region=false",
     "edges.pathways=false",
     "edges.interactions=false",
+    "source.string_aliases=null",
 )
 GENE = "Rorb"  # marks layer 4 neurons
 NEAREST = """
