@@ -20,7 +20,6 @@ SETS = (
     "edges.peak_region=false",
     "edges.pathways=false",
     "edges.interactions=false",
-    "source.string_aliases=null",
 )
 GENE = "Rorb"  # marks layer 4 neurons
 NEAREST = """

@@ -223,3 +223,14 @@ def test_a_plan_of_a_shipped_recipe_asks_no_network(tmp_path):
     assert where["peaks"] == "missing"
     assert where["gtf"] in {"to fetch", "cache"}
     assert {table.table for table in plan.tables} >= {"gene", "gene_peak", "protein_protein", "gene_gene"}
+
+
+def test_a_source_that_is_only_looked_at_beside_others_is_not_fetched_for_its_own_sake():
+    whole = load_recipe("mouse_grcm38")
+    assert "string_aliases" in whole.used  # STRING's links need them
+    assert "fasta" not in whole.used  # the assembly check alone would look at its index
+    without = load_recipe("mouse_grcm38", ["edges.interactions=false"])
+    assert "string_aliases" not in without.used
+    reading = load_recipe("mouse_grcm38", ["attributes.sequence.fasta=true"])
+    check = next(step for step in reading.steps if step[0].name == "assembly_check")
+    assert reading.read_by(*check) == ("fasta",)

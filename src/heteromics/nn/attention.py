@@ -168,9 +168,7 @@ class SetAttention(nn.Module):
         split = self.project(tokens).reshape(len(tokens), 3, self.heads, self.head_width)
         query, key, value = split.permute(1, 2, 0, 3)  # each (H, L, D)
         parts = [
-            self._attend(query[:, a:b], key[:, a:b], value[:, a:b])
-            for a, b in itertools.pairwise(bounds)
-            if b > a
+            self._attend(query[:, a:b], key[:, a:b], value[:, a:b]) for a, b in itertools.pairwise(bounds) if b > a
         ]
         mixed = torch.cat(parts, dim=1) if parts else value
         return self.dropout(self.out(mixed.transpose(0, 1).flatten(1)))

@@ -43,7 +43,7 @@ def fingerprints(recipe: Recipe, source: Callable[[str], Source | None]) -> dict
     found = {CHROMOSOME: _hash(common) if sizes else ""}
     after = earlier(recipe)
     for builder, config in recipe.steps:
-        read = {name: _identity(source(name)) for name in sources_of(builder, config, recipe)}
+        read = {name: _identity(source(name)) for name in sorted(recipe.read_by(builder, config))}
         before = {key: found[key] for key in after[builder.key]}
         known = all(read.values()) and all(before.values())
         settings = {"builder": builder.key, "config": as_dict(config), "sources": read, "after": before}
@@ -61,15 +61,6 @@ def earlier(recipe: Recipe) -> dict[str, tuple[str, ...]]:
         for table in builder.makes:
             makers.setdefault(table, []).append(builder.key)
     return after
-
-
-def sources_of(builder: Builder, config: TableConfig, recipe: Recipe) -> list[str]:
-    """Return the sources that a step reads: those it needs, and optional ones that are given."""
-    return [
-        name
-        for name, location in sorted(recipe.sources.items())
-        if location.kind != "required" and _declared(builder, config, name)
-    ]
 
 
 def permit(builder: Builder, config: TableConfig) -> Callable[[str, str], None]:
@@ -91,7 +82,7 @@ def permit(builder: Builder, config: TableConfig) -> Callable[[str, str], None]:
 
 
 def _declared(builder: Builder, config: TableConfig, name: str) -> bool:
-    patterns = (*config.source_names(), *builder.may_read)
+    patterns = (*config.source_names(), *builder.may_read, *builder.may_share)
     return any(name == pattern or belongs(name, pattern) for pattern in patterns)
 
 

@@ -23,6 +23,7 @@ from heteromics.priors.query import quoted
 from heteromics.priors.recipe import Recipe
 from heteromics.priors.schemas import SCHEMAS, TableSchema
 from heteromics.priors.tables import FORMAT_VERSION, Built, Match
+from heteromics.priors.views import edge_view_sql, table_comment
 
 BOOKS = ("provenance", "match_report", "match_summary", "array_label")
 """Books that builders fill, each row with the key of its builder."""
@@ -96,7 +97,7 @@ class Writer:
         return True
 
     def close(self) -> None:
-        """Write ``store_info``; the last step of a build."""
+        """Write ``store_info`` and the view of all edges; the last step of a build."""
         info = {
             "format_version": str(FORMAT_VERSION),
             "heteromics_version": heteromics.__version__,
@@ -109,6 +110,7 @@ class Writer:
         }
         with self._transaction():
             self._insert_rows("store_info", info.items())
+            self._connection.execute(edge_view_sql(self._rows))
 
     def reported(self, builders: Collection[str]) -> Reported:
         """Return what these builders said of names that did not simply join."""
@@ -318,6 +320,6 @@ def create_table(
 ) -> None:
     """Create one table of the schema, its comments with it; ``lengths`` are those of its array columns."""
     connection.execute(schema.create_sql(lengths))
-    connection.execute(f'COMMENT ON TABLE "{schema.name}" IS {quoted(schema.comment)}')
+    connection.execute(f'COMMENT ON TABLE "{schema.name}" IS {quoted(table_comment(schema))}')
     for column in schema.columns:
         connection.execute(f'COMMENT ON COLUMN "{schema.name}"."{column.name}" IS {quoted(column.comment)}')

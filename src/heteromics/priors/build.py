@@ -186,7 +186,7 @@ class _Build:
             chrom_style=self._recipe.chrom_style,
             chromosomes=sizes,
             resolve=self._sources,
-            given=frozenset(name for name, one in self._recipe.sources.items() if one.kind != "required"),
+            given=frozenset(name for name in self._recipe.used if name in self._recipe.sources),
             progress=self._step.say,
             track=self._step.track,
             former=lambda table: read_table(old, table) if old else None,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from heteromics._config import as_dict
-from heteromics.priors._fingerprint import fingerprints, sources_of
+from heteromics.priors._fingerprint import fingerprints
 from heteromics.priors._former import read_steps
 from heteromics.priors.planning import PlanContext
 from heteromics.priors.recipe import Recipe, load_recipe
@@ -180,7 +180,7 @@ def _kept(recipe: Recipe, sources: Sources, db: Path) -> set[str]:
 
 def _reading(builder: Builder, config: TableConfig, recipe: Recipe, at_hand: Mapping[str, AtHand]) -> float:
     """Return the seconds that the sources of a step take to read."""
-    read = [at_hand[name] for name in sources_of(builder, config, recipe) if name in at_hand]
+    read = [at_hand[name] for name in sorted(recipe.read_by(builder, config)) if name in at_hand]
     return sum((source.bytes or 0) * SECONDS_PER_BYTE.get(source.name, 0) for source in read)
 
 

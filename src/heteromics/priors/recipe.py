@@ -93,14 +93,22 @@ class Recipe:
     @property
     def used(self) -> tuple[str, ...]:
         """Names of the sources the build will read: those needed, and optional ones that are given."""
-        optional = [
-            name
-            for builder, _ in self.steps
-            for pattern in builder.may_read
-            for name in sorted(self.sources)
-            if name == pattern or belongs(name, pattern)
+        optional = [name for builder, _ in self.steps for name in self._given(builder.may_read)]
+        beside = [name for builder, _ in self.steps for name in self._given(builder.may_share)]
+        here = [name for name in beside if self.sources[name].kind == "path"]
+        return tuple(dict.fromkeys([*self.needed, *optional, *here]))
+
+    def read_by(self, builder: Builder, config: TableConfig) -> tuple[str, ...]:
+        """Names of the sources that one step will read; those that are still to be given are left out."""
+        shared = [name for name in self._given(builder.may_share) if name in self.used]
+        named = dict.fromkeys([*self._given((*config.source_names(), *builder.may_read)), *shared])
+        return tuple(name for name in named if self.sources[name].kind != "required")
+
+    def _given(self, patterns: Sequence[str]) -> list[str]:
+        """Return the sources of the recipe that have one of these names, or are of one of these families."""
+        return [
+            name for pattern in patterns for name in sorted(self.sources) if name == pattern or belongs(name, pattern)
         ]
-        return tuple(dict.fromkeys([*self.needed, *optional]))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe with all defaults filled in; files by manifest name or file name, without folders."""

@@ -62,6 +62,9 @@ class Builder:
     may_read
         Sources it reads when they are given, also families (``regions_*``); those it must have, its configuration
         names.
+    may_share
+        Sources it reads where another step of the recipe reads them, or where they are files of the user: for its sake
+        alone none is fetched.
     by_default
         It runs with its defaults, also where a recipe does not name it, once the tables it needs are there.
     """
@@ -76,6 +79,7 @@ class Builder:
     may_read: tuple[str, ...] = ()
     by_default: bool = False
     may_use: tuple[str, ...] = ()
+    may_share: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -109,7 +113,8 @@ BUILDERS: tuple[Builder, ...] = (
         estimate_identifiers,
         needs=("gene",),
         makes=("gene_alias",),
-        may_read=("aliases_*", "string_aliases"),
+        may_read=("aliases_*",),
+        may_share=("string_aliases",),
         by_default=True,
     ),
     Builder(
@@ -153,7 +158,7 @@ BUILDERS: tuple[Builder, ...] = (
         estimate_assembly_check,
         needs=("gene", "peak"),
         makes=("assembly_check",),
-        may_read=("fasta",),
+        may_share=("fasta",),
         by_default=True,
     ),
     Builder(
@@ -203,7 +208,8 @@ BUILDERS: tuple[Builder, ...] = (
         estimate_pathways,
         needs=("gene",),
         makes=("pathway", "gene_pathway", "gene_gene"),
-        may_read=("string_aliases", "summary_data_*"),
+        may_read=("summary_data_*",),
+        may_share=("string_aliases",),
         may_use=OTHER_NAMES,
     ),
     Builder(
