@@ -80,7 +80,7 @@ def test_a_user_of_the_duckdb_shell_can_read_what_tables_and_columns_are(built):
         ).fetchall()
         ends = connection.execute("SELECT source_type, target_type, count(*) FROM edge GROUP BY ALL").fetchall()
     assert tables == {name: table_comment(SCHEMAS[name]) for name in tables}
-    assert set(ends) == {("gene", "peak", 3), ("gene", "pathway", 3), ("gene", "gene", 1)}
+    assert set(ends) == {("gene", "peak", 4), ("gene", "pathway", 3), ("gene", "gene", 1)}
     for table, column, comment in columns:
         if table == EDGE_VIEW:
             assert comment
