@@ -12,7 +12,7 @@ help:
 	@echo "make setup   create $(VENV) and install heteromics with its pinned dependencies"
 	@echo "make demo    run the main job on real and synthetic data, write runs/demo/report.html"
 	@echo "make test    run the test suite with coverage"
-	@echo "make bench   run the benchmarks (NAME=spmm for one) and rewrite tests/benchmarks/RESULTS.md"
+	@echo "make bench   run the benchmarks (NAME=spmm for one) and write their rows of tests/benchmarks/RESULTS.md"
 	@echo "make notebooks  run notebooks/*.py and write the notebooks beside them"
 	@echo "make lint    ruff and mypy"
 

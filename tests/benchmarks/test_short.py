@@ -89,7 +89,15 @@ def test_answers_agree_in_names_shapes_and_values():
 
 def test_results_table_names_machine_versions_and_bars():
     text = table([RESULT, dataclasses.replace(RESULT, name="cell_feature_graph", same=False, bar=2, bar_is="at_most")])
-    assert "| links | what it does | peer | 0.5 | 30 | 100 | 1,500 | 60 | ≥ 50 | yes | yes |" in text
+    assert "| links | what it does | peer | 0.5 | 30 | 100 | 1,500 | 60 | ≥ 50 | yes | yes | 20" in text
     assert "| cell_feature_graph |" in text
     assert "| ≤ 2 | NO | NO |" in text
     assert "torch " in text
+
+
+def test_a_new_result_replaces_its_own_row_and_leaves_the_others():
+    before = table([RESULT, dataclasses.replace(RESULT, name="spmm")])
+    after = table([dataclasses.replace(RESULT, ours_seconds=0.25)], before)
+    assert "| links | what it does | peer | 0.25 |" in after
+    assert after.count("| links |") == 1
+    assert "| spmm | what it does | peer | 0.5 |" in after
