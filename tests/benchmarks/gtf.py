@@ -142,7 +142,7 @@ BENCHMARK = Benchmark(
     prepare=prepare,
     ours=Side("heteromics", run=ours, answer=our_answer),
     peer=Side("pyranges.read_gtf", run=pyranges, answer=pyranges_answer, needs=(package("pyranges"),)),
-    bar=2,
+    bar=4,
     rounds={"full": 1, "short": 1},
 )
 run = BENCHMARK.run

@@ -121,7 +121,7 @@ BENCHMARK = Benchmark(
     prepare=string_files,
     ours=Side("heteromics", run=ours, answer=our_answer),
     peer=Side("pandas", run=theirs, answer=their_answer),
-    bar=1,
+    bar=2,
     rounds={"full": 1, "short": 1},
 )
 run = BENCHMARK.run
