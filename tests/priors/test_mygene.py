@@ -59,7 +59,7 @@ def service():
                     [{"query": name, **hit} for name in names for hit in GENES.get(name, [{"notfound": True}])]
                 )
             self.send_response(status)
-            for key, value in {**headers, "Content-Length": str(len(text.encode()))}.items():
+            for key, value in {"Content-Length": str(len(text.encode())), **headers}.items():
                 self.send_header(key, value)
             self.end_headers()
             self.wfile.write(text.encode())
@@ -119,6 +119,7 @@ def test_names_go_in_batches_with_a_pause_between(service, monkeypatch):
         pytest.param([(429, {"Retry-After": "0"}, "slow down")], id="busy"),
         pytest.param([(503, {}, ""), (502, {}, "")], id="failing twice"),
         pytest.param([(200, {}, "[{")], id="an answer cut short"),
+        pytest.param([(200, {"Content-Length": "99"}, "[{")], id="a connection cut short"),
     ],
 )
 def test_a_failure_is_tried_again(service, before):
@@ -172,6 +173,17 @@ def test_without_a_network():
         ask(["P53"], 9606, url="http://127.0.0.1:9/v3/query", pace=Pace(attempts=2, first_wait=0.01))
 
 
+def test_an_address_that_is_none():
+    with pytest.raises(FetchError, match="InvalidSchema"):
+        ask(["P53"], 9606, url="mygene.info:80/v3/query", pace=Pace(attempts=1))
+
+
+def test_members_of_sets_in_json_are_asked_for(service, tmp_path):
+    sets = written(tmp_path / "sets.json", '{"SET": {"geneSymbols": ["P53", "JUN"]}}')
+    built = build_mygene(context_with({"gmt": sets}), MyGeneConfig(9606, service.url))
+    assert built.tables["mygene_answer"]["name"].to_pylist() == ["P53"]
+
+
 def test_all_lists_of_names_are_asked_for_once_and_only_what_nothing_joins(service, tmp_path):
     files = {
         "genes": written(tmp_path / "genes.txt", "TP53\ngapdh\nP53\nNOPE\na,b\n"),
@@ -193,6 +205,7 @@ def test_all_lists_of_names_are_asked_for_once_and_only_what_nothing_joins(servi
     assert re.fullmatch(r"20\d\d-\d\d-\d\d", p53["asked_on"])
     assert {row["gene_id"] for row in rows[:-1]} == {None}
     assert tally(built, "mygene_answer") == {"matched": 1, "absent": 7, "unparsable": 1}
+    assert [(match.name, match.outcome) for match in built.matches["mygene_answer"]] == [("a,b", "unparsable")]
 
 
 def test_no_name_is_asked_for_twice(service, tmp_path):

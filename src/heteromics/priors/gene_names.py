@@ -210,7 +210,7 @@ class GeneNames:
                 "ambiguous",
                 f"MyGene.info: {some(sorted(f'{symbol} ({key})' for key, symbol in genes.items()), 5)}",
             )
-        by_id = {row for answer in current for row in self._own[0].rows.get(answer.gene_id or "", ())}
+        by_id = {row for answer in current for row in self._own[1].rows.get(answer.gene_id or "", ())}
         rows = sorted(by_id) or self._own[2].rows.get(current[0].symbol or "", [])
         if not rows:
             ids = some(sorted(answer.gene_id for answer in current if answer.gene_id), 5) or "no Ensembl id"

@@ -19,11 +19,11 @@ from heteromics.priors._regulon_files import read_regulons
 from heteromics.priors.antibodies import read_antibodies, symbols_of
 from heteromics.priors.data_names import read_gene_names
 from heteromics.priors.gene_names import UNKNOWN, Answer
+from heteromics.priors.gene_sets import read_gene_sets
 from heteromics.priors.identifiers import join_genes
 from heteromics.priors.mygene_client import URL, ask
 from heteromics.priors.pairs import read_pairs
-from heteromics.priors.pathways import read_gmt
-from heteromics.priors.tables import Built, Count, Source
+from heteromics.priors.tables import Built, Count, Match, Source
 
 if TYPE_CHECKING:
     from heteromics.priors.planning import Estimated, PlanContext
@@ -83,14 +83,20 @@ def build_mygene(context: BuildContext, config: MyGeneConfig) -> Built:
         for column in COLUMNS
     }
     label = "MyGene.info"
+    unasked = sorted(new - answers.keys())
     return Built(
         {"mygene_answer": pa.table(table)},
         {"mygene_answer": [Source(Path(), "", today, "", label)]},
+        matches={
+            "mygene_answer": [
+                Match(label, name, "unparsable", "has a comma, so it cannot be asked") for name in unasked
+            ]
+        },
         counts={
             "mygene_answer": [
                 Count(label, "matched", len(asked & known)),
                 Count(label, "absent", len(asked - known)),
-                Count(label, "unparsable", len(new - answers.keys())),
+                Count(label, "unparsable", len(unasked)),
             ]
         },
     )
@@ -101,7 +107,7 @@ def _names(context: BuildContext) -> Iterator[str]:
     if context.has_source("genes"):
         yield from read_gene_names(context.source("genes"))
     if context.has_source("gmt"):
-        for gene_set in read_gmt(context.source("gmt").path):
+        for gene_set in read_gene_sets(context.source("gmt").path):
             yield from gene_set.members
     for source in context.family("pairs_*").values():
         pairs = read_pairs(source.path)

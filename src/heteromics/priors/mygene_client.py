@@ -120,7 +120,7 @@ def _post(session: requests.Session, url: str, batch: Sequence[str], taxon: int,
                 break
         except requests.JSONDecodeError as error:
             problem = f"an answer that is no JSON ({error})"
-        except (requests.ConnectionError, requests.Timeout) as error:
+        except requests.RequestException as error:
             problem = f"{type(error).__name__}: {error}"
         if attempt < pace.attempts:
             time.sleep(pace.wait(attempt, asked_for))
