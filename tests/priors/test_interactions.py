@@ -112,6 +112,10 @@ def test_variants_of_the_links_file(tmp_path, header):
         ("protein1 protein2 combined_score\na b 3\nc d\ne f 5\n", r"line 3: found 'c d', expected 3 columns"),
         ("protein1 protein2 combined_score\na b 3\nc d high\n", r"line 3: found 'c d high', expected 3 columns"),
         ("protein1 protein2 combined_score\na b 3\nc d 1001\nd e -1\n", r"2 of 3 lines have a score outside 0 to 1000"),
+        (
+            "protein1 protein2 combined_score\na b \nc  900\nc d 900\n",
+            r"2 of 3 lines have .* or lack a protein or a score",
+        ),
         ("a b 3\n", r"line 1: found columns a, b, 3, expected STRING protein\.links"),
         ("protein1 protein2 homology combined_score\n", r"line 1: found columns protein1, protein2, homology"),
         ("", "is empty"),

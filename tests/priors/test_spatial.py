@@ -147,6 +147,11 @@ def test_bad_input_is_named(tmp_path):
         table_of(tmp_path, config=SpatialConfig(library="slide"))
     with pytest.raises(DataError, match=r"1 of 2 cells have no library"):
         table_of(tmp_path, "cell,x,y,library\na,0,0,one\nb,0,0,\n")
+    with pytest.raises(DataError, match="1 of 2 cells have no name"):
+        table_of(tmp_path, "cell,x,y\n,0,0\nb,0,0\n")
+    pd.DataFrame({"cell": ["a", None], "x": [0, 1], "y": [0, 1]}).to_parquet(tmp_path / "nameless.parquet")
+    with pytest.raises(DataError, match="1 of 2 cells have no name"):
+        build_spatial(context_with({"spatial": tmp_path / "nameless.parquet"}), SpatialConfig())
     with pytest.raises(DataError, match="no cell in it"):
         table_of(tmp_path, "cell,x,y\n")
     with pytest.raises(DataError, match=r"coordinates of shape \(2, 4\), expected two or three"):

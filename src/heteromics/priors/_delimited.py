@@ -59,7 +59,7 @@ def first_fields(path: Path) -> tuple[list[str], str]:
 
 
 def read_fields(path: Path, delimiter: str, *, header: bool) -> Fields:
-    """Read all columns as text; blank lines are skipped, double quotes are understood.
+    """Read all columns as text; blank lines are skipped, double quotes are understood within a line.
 
     Raises
     ------
@@ -121,4 +121,4 @@ def present(path: Path, fields: Fields, columns: tuple[int, ...]) -> None:
 def _split(lines: list[str], delimiter: str) -> list[list[str]]:
     if delimiter == " ":
         return [line.split() for line in lines]
-    return list(csv.reader(lines, delimiter=delimiter))
+    return [next(csv.reader([line], delimiter=delimiter)) if '"' in line else line.split(delimiter) for line in lines]

@@ -55,7 +55,8 @@ def read_places(path: Path, where: Where) -> Places:
     DuplicateNames
         For cells of one name.
     DataError
-        For coordinates that are not finite (the cells are named), or not two or three of them.
+        For coordinates that are not finite (the cells are named), or not two or three of them; for cells
+        without a name.
     """
     if path.suffix == ".h5ad":
         places = _of_h5ad(path, where)
@@ -67,6 +68,10 @@ def read_places(path: Path, where: Where) -> Places:
         raise DataError(f"{path}: no cell in it. Expected a line for each cell, with its name and coordinates.")
     if places.points.ndim != 2 or places.points.shape[1] not in (2, 3):
         raise DataError(f"{path}: found coordinates of shape {places.points.shape}, expected two or three a cell.")
+    if nameless := places.cell.count(""):
+        raise DataError(
+            f"{path}: {nameless:,} of {len(places.cell):,} cells have no name. Fix: name them, or leave them out."
+        )
     check_unique_names(places.cell, f"cells of {path.name}", fix="put the library into their names.")
     lost = np.flatnonzero(~np.isfinite(places.points).all(axis=1))
     if lost.size:
@@ -108,7 +113,9 @@ def _of_frame(path: Path, where: Where) -> Places:
     if frame.index.name == where.cell:
         frame = frame.reset_index()
     columns = _columns(path, where, list(frame.columns))
-    names = [str(name) for name in frame[where.cell]]
+    names = [
+        "" if lacking else str(name) for name, lacking in zip(frame[where.cell], frame[where.cell].isna(), strict=True)
+    ]
     return Places(names, _libraries(path, frame, where), _as_floats(path, frame[list(columns)]))
 
 

@@ -92,8 +92,8 @@ def read_links(path: Path, min_score: int = 0, min_channel: Mapping[str, int] | 
     Raises
     ------
     UnreadableFile
-        For another header, a broken line (its number is named), a score outside 0 to 1000, a damaged gzip, or a
-        threshold on a channel that the file does not have.
+        For another header, a broken line (its number is named), a score outside 0 to 1000 or none, a damaged gzip, or
+        a threshold on a channel that the file does not have.
     """
     header, delimiter = _links_header(path)
     thresholds = {"combined_score": min_score, **(min_channel or {})}
@@ -111,7 +111,9 @@ def read_links(path: Path, min_score: int = 0, min_channel: Mapping[str, int] | 
             "count(*) FILTER (WHERE conflicting AND protein_a IS NOT NULL) FROM pair"
         ).fetchall()
         if odd:
-            raise UnreadableFile(f"{path}: {odd:,} of {rows:,} lines have a score outside 0 to 1000.")
+            raise UnreadableFile(
+                f"{path}: {odd:,} of {rows:,} lines have a score outside 0 to 1000, or lack a protein or a score."
+            )
         table = connection.sql(
             "SELECT * EXCLUDE (lines, below, loops, odd, conflicting) FROM pair WHERE protein_a IS NOT NULL "
             "ORDER BY protein_a, protein_b"
@@ -123,6 +125,7 @@ def _one_pass(scan: str, scores: Sequence[str], thresholds: Mapping[str, int]) -
     """Return SQL that groups the lines by pair as they stream by; lines that are left out fall into one group, NULL."""
     reach = " AND ".join(f"{name} >= {int(least)}" for name, least in thresholds.items())
     listed = ", ".join(scores)
+    lacking = " OR ".join(f"{name} IS NULL" for name in (*_ENDS, *scores))
     return (
         "CREATE TEMP TABLE pair AS SELECT protein_a, protein_b, "
         f"{', '.join(f'max({name}) AS {name}' for name in scores)}, "
@@ -131,7 +134,8 @@ def _one_pass(scan: str, scores: Sequence[str], thresholds: Mapping[str, int]) -
         "SELECT CASE WHEN reach AND NOT loop THEN least(protein1, protein2) END AS protein_a, "
         "CASE WHEN reach AND NOT loop THEN greatest(protein1, protein2) END AS protein_b, * FROM ("
         f"SELECT *, {reach} AS reach, protein1 = protein2 AS loop, "
-        f"least({listed}) < 0 OR greatest({listed}) > 1000 AS odd FROM {scan})) GROUP BY protein_a, protein_b"
+        f"{lacking} OR least({listed}) < 0 OR greatest({listed}) > 1000 AS odd FROM {scan})) "
+        "GROUP BY protein_a, protein_b"
     )
 
 

@@ -26,6 +26,7 @@ FAMILY = "pairs_*"
 TAKEN = ("pathway", "string")
 """Names other builders give their links in ``gene_gene``."""
 
+_NO_SCORE = frozenset({"", "-", ".", "na", "n/a", "none", "null"})
 _COSTS = frozenset({"cost", "distance", "dist"})
 _NAMES = frozenset(
     f"{word}{sign}{end}"
@@ -66,7 +67,8 @@ def read_pairs(path: Path) -> PairList:
     """Read a list of pairs, plain or gzip, separated by tabs, commas, semicolons or blanks.
 
     The first two columns name genes; a third one, if there is one, is the score. The first line is a header where its
-    third field is no number, or, without a third, where both fields are words for ends (``from``, ``gene_a``).
+    third field is a word and no number, or, without a third, where both fields are words for ends (``from``,
+    ``gene_a``).
 
     Raises
     ------
@@ -80,7 +82,11 @@ def read_pairs(path: Path) -> PairList:
             f"{path}: found {len(first)} columns ({some(first, 6)}), expected two of gene names and at most one score. "
             "Fix: write a file with these columns alone, in this order."
         )
-    header = not is_number(first[2]) if len(first) == 3 else all(name.strip().casefold() in _NAMES for name in first)
+    words = [name.strip().casefold() for name in first]
+    if len(first) == 3:
+        header = not is_number(first[2]) and words[2] not in _NO_SCORE
+    else:
+        header = all(word in _NAMES for word in words)
     fields = read_fields(path, delimiter, header=header)
     present(path, fields, (0, 1))
     called = fields.header[2] if header and len(first) == 3 else ""
