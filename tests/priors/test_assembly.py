@@ -195,6 +195,17 @@ def test_disagreeing_styles_are_explained():
 def test_mixed_styles_are_an_error_too():
     with pytest.raises(ChromNamesDisagree, match=r"mixes chromosome name styles: 1 of 3 names match only if converted"):
         check_names("peaks", {"chr1", "2", "chrUn_foreign"}, "assembly", {"chr1", "chr2"})
+    with pytest.raises(
+        ChromNamesDisagree, match=r"2 of 4 names match only if converted(.|\n)*4 of 4 names would match"
+    ):
+        check_names("peaks", {"chr1", "1", "chr2", "2"}, "assembly", {"chr1", "chr2"})  # files of two styles in one
+
+
+def test_scaffolds_of_hg19_are_lower_case_and_versionless():
+    known = ["chr1_gl000191_random", "chrUn_gl000211", "chr17_ctg5_hap1"]
+    ensembl = ["GL000191.1", "GL000211.1", "chr17_ctg5_hap1"]
+    assert to_style(known, "ensembl") == ensembl
+    assert to_style(ensembl, "ucsc", known) == known
 
 
 def test_foreign_names_are_another_organism():

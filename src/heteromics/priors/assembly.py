@@ -32,7 +32,7 @@ STYLES: tuple[Style, ...] = ("ucsc", "ensembl", "ncbi")
 
 _MITOCHONDRION = {"M", "MT", "Mito", "mitochondrion_genome"}
 _PLAIN = re.compile(r"\d{1,3}[A-Za-z]{0,2}|[IVX]{1,6}|[WXYZ]")
-_UCSC_SCAFFOLD = re.compile(r"chr[^_]+_([A-Z]+\d+)(?:v(\d+))?(?:_(?:random|alt|fix))?")
+_UCSC_SCAFFOLD = re.compile(r"chr[^_]+_([A-Z]+\d+|gl\d+)(?:v(\d+))?(?:_(?:random|alt|fix))?")
 
 
 def read_sizes(path: Path) -> dict[str, int]:
@@ -117,7 +117,8 @@ def to_style(names: Iterable[str], style: Style, known: Collection[str] = ()) ->
 
     Notes
     -----
-    UCSC scaffold names are ``chr<place>_<accession>v<version>[_random|_alt|_fix]`` (UCSC, "Genome sequence naming").
+    UCSC scaffold names are ``chr<place>_<accession>v<version>[_random|_alt|_fix]`` (UCSC, "Genome sequence naming");
+    those of hg19 are in lower case and without version, which is 1 (``chrUn_gl000211``).
     RefSeq numbers and versions are those of the NCBI assembly reports, for human and mouse.
 
     Examples
@@ -159,7 +160,7 @@ def _to_ensembl(name: str) -> str:
         return "MT"
     scaffold = _UCSC_SCAFFOLD.fullmatch(name)
     if scaffold:
-        return f"{scaffold[1]}.{scaffold[2] or 1}"
+        return f"{scaffold[1].upper()}.{scaffold[2] or 1}"
     return name[3:] if "_" not in name and len(name) > 3 and not name.startswith("chrchr") else name
 
 
@@ -241,7 +242,7 @@ def check_names(
     shared = left & right
     if not left or not right:
         return
-    gains = {style: _matches(left, right, style) - len(shared) for style in STYLES}
+    gains = {style: sum(name in right for name in _styled(left, style, right)) - len(shared) for style in STYLES}
     style = max(gains, key=lambda name: gains[name])
     if shared and gains[style] <= 0:
         return
@@ -262,10 +263,6 @@ def _in_words(names: set[str], style: Style) -> str:
     if style == "ncbi" or any(is_accession(name) for name in names):
         return {"ucsc": "As UCSC names", "ensembl": "As Ensembl names", "ncbi": "As NCBI accessions"}[style]
     return "With a 'chr' prefix" if style == "ucsc" else "Without the 'chr' prefix"
-
-
-def _matches(left: set[str], right: set[str], style: Style) -> int:
-    return len(set(_styled(left, style, right)) & right)
 
 
 def _listed(name: str, names: set[str]) -> str:
