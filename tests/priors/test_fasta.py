@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from heteromics.errors import PriorError
+from heteromics.errors import PriorError, UnreadableFile
 from heteromics.priors import fasta as fasta_module
 from heteromics.priors.fasta import FastaConfig, open_genome, outside, peaks, read_batches
 from heteromics.priors.sequence import SequenceConfig, build_peak_sequence
@@ -41,6 +41,17 @@ def test_an_index_that_does_not_fit_the_assembly_is_named(both):
         open_genome(with_peaks({"fasta": both}, PEAKS), FastaConfig(), "attributes.kmers"),
     ):
         pass
+
+
+def test_a_fasta_shorter_than_its_index_says_is_told(both):
+    index = "chr1\t10000\t11\t60\t61\nchr2\t10000\t10189\t60\t61\n"
+    text = both.read_text()
+    assert text[10189:].startswith(CHR2[:60])
+    both.write_text(text[:-5_000])
+    both.with_name("genome.fa.fai").write_text(index)
+    context = with_peaks({"fasta": both}, [("chr2", 9_000, 9_100), ("chr2", 0, 500)])
+    with pytest.raises(UnreadableFile, match=r"found 500 bases in 2 regions of chr2, expected 600 by its index"):
+        build_peak_sequence(context, SequenceConfig(fasta=True))
 
 
 @pytest.mark.parametrize(

@@ -235,12 +235,24 @@ def batch_rows(
 def read_batches(
     regions: pa.Table, genome: Genome, *, batch_bases: int | None = None, most_rows: int | None = None
 ) -> Iterator[Batch]:
-    """Read regions a batch at a time, parted as :func:`batch_rows` does."""
+    """Read regions a batch at a time, parted as :func:`batch_rows` does.
+
+    Raises
+    ------
+    UnreadableFile
+        When the FASTA holds fewer bases than its index says.
+    """
     start, end = (regions.column(place).to_numpy() for place in (2, 3))
     for chrom, rows in batch_rows(regions, genome, batch_bases=batch_bases, most_rows=most_rows):
         record, places = genome.records[chrom], zip(start[rows].tolist(), end[rows].tolist(), strict=True)
         text = "".join(record[begin:stop] for begin, stop in places)
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(end[rows] - start[rows])])
+        if len(text) != offsets[-1]:
+            raise UnreadableFile(
+                f"{genome.source.path}: found {len(text):,} bases in {rows.size:,} regions of {chrom}, expected "
+                f"{offsets[-1]:,} by its index.\n  The FASTA is cut short, or the index is of another. Fix: fetch the "
+                "FASTA again, or remove the .fai beside it."
+            )
         yield Batch(rows, np.frombuffer(text.encode("ascii"), np.uint8), offsets)
 
 
