@@ -110,3 +110,11 @@ def test_a_table_without_rows_and_one_cut_short(tmp_path):
     rows = "".join(extended(name=f"NM_{n}") for n in range(2_000))
     with pytest.raises(UnreadableFile, match="truncated or damaged gzip"):
         read(tmp_path, gzip.compress((HEADER + rows).encode())[:-100])
+
+
+def test_a_header_without_the_columns_needed_is_named(tmp_path):
+    text = "#chrom\tstrand\tname\texonStarts\texonEnds\nchr1\t+\tNM_1\t1,\t5,\n"
+    with pytest.raises(
+        UnreadableFile, match="line 1: the header lacks txStart, txEnd, cdsStart, cdsEnd; they are needed"
+    ):
+        read(tmp_path, text)

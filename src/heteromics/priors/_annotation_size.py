@@ -42,7 +42,7 @@ def annotation_size(lines: Sequence[str], factor: float) -> AnnotationSize:
 
 def _of_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> tuple[int, int, float]:
     table = [dict(zip(columns, row, strict=True)) for row in rows if len(row) == len(columns)]
-    genes = {row.get("name2") or row.get("geneName") or row["name"] for row in table}
+    genes = {row.get("name2") or row.get("geneName") or row.get("name") for row in table}
     exons = sum(row["exonStarts"].rstrip(",").count(",") + 1 for row in table)
     return len(genes), len(table), PARTS_PER_EXON * exons
 

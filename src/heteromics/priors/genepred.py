@@ -19,6 +19,7 @@ from heteromics.priors._files import text_lines
 from heteromics.priors.gene_models import GeneModels, Ints, Kind, Parts
 
 _PLAIN = ["name", "chrom", "strand", "txStart", "txEnd", "cdsStart", "cdsEnd", "exonCount", "exonStarts", "exonEnds"]
+_NEEDED = [name for name in _PLAIN if name != "exonCount"]
 _EXTENDED = [*_PLAIN, "score", "name2", "cdsStartStat", "cdsEndStat", "exonFrames"]
 _FORMS = (["bin", *_EXTENDED], _EXTENDED, ["geneName", *_PLAIN], ["bin", *_PLAIN], _PLAIN)
 _LIST = re.compile(r"\d+(,\d+)*,?")
@@ -51,13 +52,17 @@ def read_genepred(path: Path) -> GeneModels:
     Raises
     ------
     UnreadableFile
-        For a broken row, named by its line, a truncated gzip, or a table without rows.
+        For a broken row or a header that lacks a column, named by its line, a truncated gzip, or a table without rows.
     """
     rows, starts, ends = [], [], []
     columns = None
     for number, line in text_lines(path):
-        columns = header_columns(line) or columns
-        if is_comment(line) or header_columns(line):
+        header = header_columns(line)
+        lacking = [name for name in _NEEDED if header and name not in header]
+        if lacking:
+            raise UnreadableFile(f"{path}, line {number}: the header lacks {', '.join(lacking)}; they are needed.")
+        columns = header or columns
+        if header or is_comment(line):
             continue
         fields = line.split("\t")
         columns = columns or columns_of(fields)
