@@ -180,6 +180,13 @@ def test_one_id_on_two_chromosomes_keeps_its_own_children(tmp_path):
     assert models.parts.end.tolist() == [9, 7]
 
 
+def test_transcripts_without_a_name_are_named_by_type_and_place(tmp_path):
+    text = line("gene", "ID=g") + line("tRNA", "Parent=g", end=4) + line("tRNA", "Parent=g", start=6)
+    assert read(tmp_path, text).transcripts[["transcript_id", "gene"]].values.tolist() == [
+        ["tRNA:chr1:0-4", 0], ["tRNA:chr1:5-9", 0],
+    ]  # fmt: skip
+
+
 def test_parts_that_lead_to_no_gene_are_counted(tmp_path):
     text = (
         line("gene", "ID=g")

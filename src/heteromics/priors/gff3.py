@@ -72,7 +72,8 @@ def read_gff3(path: Path) -> GeneModels:
 
     A gene is a feature whose type ends in ``gene``. Its id is attribute ``gene_id``, or ``ID`` without ``gene-`` or
     ``gene:``; copies that NCBI gives the same GeneID (``Dbxref``) share one id and so are one gene at several places.
-    A transcript is what stands between a gene and its parts; its biotype is the feature's type where none is given.
+    A transcript is what stands between a gene and its parts; its biotype is the feature's type where none is given. One
+    without ``ID`` and ``Name``, which has no parts, is named by its type and place.
 
     Raises
     ------
@@ -228,7 +229,9 @@ def _gene_rows(nodes: pd.DataFrame) -> pd.DataFrame:
 
 def _transcript_rows(nodes: pd.DataFrame, gene: Ints) -> pd.DataFrame:
     given, typed = nodes["transcript_id"] != "", nodes["transcript_biotype"] != ""
+    place = nodes["chrom"] + ":" + nodes["start"].astype(str) + "-" + nodes["end"].astype(str)
     bare = _bare(nodes["id"], nodes["transcript_symbol"])
+    bare = bare.where(bare != "", nodes["feature"] + ":" + place)
     return pd.DataFrame(
         {
             "transcript_id": nodes["transcript_id"].where(given, bare).to_numpy(object),
