@@ -140,6 +140,28 @@ def test_genes_without_a_gene_line_come_from_their_exons_and_transcripts(tmp_pat
     assert sorted(exons) == [(0, 900, 920), (1, 50, 80), (1, 100, 200), (3, 10, 20)]
 
 
+def test_copies_of_a_gene_without_gene_lines_are_several_places(tmp_path):
+    """As in UCSC's GTF of refGene: copies share the gene id, their transcripts are numbered."""
+    text = (
+        line("transcript", 101, 200, gene_id="MIR9", transcript="NR_1")
+        + line("exon", 101, 200, gene_id="MIR9", transcript="NR_1")
+        + line("exon", 9_000_001, 9_000_100, gene_id="MIR9", transcript="NR_1_dup1")
+        + line("exon", 151, 160, gene_id="MIR9", transcript="NR_2")
+        + line("exon", 401, 450, gene_id="MIR9", transcript="NR_2")
+        + line("exon", 1, 10, gene_id="B", transcript="")
+        + line("exon", 51, 60, gene_id="B", transcript="")
+    )
+    models = read(tmp_path, text)
+    assert models.genes[["gene_id", "chrom_start", "chrom_end"]].values.tolist() == [
+        ["MIR9", 100, 450], ["MIR9", 9_000_000, 9_000_100], ["B", 0, 60],
+    ]  # fmt: skip
+    assert models.transcripts[["transcript_id", "gene"]].values.tolist() == [
+        ["NR_1", 0], ["NR_1_dup1", 1], ["NR_2", 0],
+    ]  # fmt: skip
+    assert models.parts.gene.tolist() == [0, 1, 0, 0, 2, 2]
+    assert models.aggregated == 3
+
+
 def test_blocks_are_joined_across_their_borders(tmp_path):
     exon = 'chr1\tx\texon\t{}\t{}\t.\t+\t.\tgene_id "G{}"; gene_name "N{}"; note "{}";\n'
     text = "".join(exon.format(n + 1, n + 2, n // 1000, n // 1000, "x" * 900) for n in range(20_000))
@@ -313,37 +335,51 @@ DRAWN = st.tuples(
 )
 
 
+def merged(spans):
+    """Merge intervals that overlap or touch, one after the other."""
+    found = []
+    for start, end in sorted(spans):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
+
+
 @settings(deadline=None)
 @given(st.lists(DRAWN, min_size=1, max_size=30).filter(lambda rows: any(row[0] not in {"CDS", "UTR"} for row in rows)))
 def test_agrees_with_a_plain_reading(tmp_path_factory, rows):
-    """One gene line at most for each id and place; bounds are those of the gene line, else of all lines there."""
+    """One gene line at most for each id and place; bounds are those of the gene line, else of its transcripts."""
     seen, kept = set(), []
     for row in rows:
         place = (row[1], row[3], row[4])
         if row[0] != "gene" or place not in seen:
             kept.append(row)
             seen |= {place} if row[0] == "gene" else set()
-    text, genes, written, transcripts = "", {}, {}, {}
+    text, places, written, transcripts = "", set(), {}, {}
     for feature, gene_id, n, chrom, strand, start, width, form in kept:
         name = f"{gene_id}{n}"
         attributes = form.format(g=gene_id, t=name) if feature != "gene" else f'gene_id "{gene_id}"'
         text += f"{chrom}\tx\t{feature}\t{start}\t{start + width}\t.\t{strand}\t.\t{attributes}\n"
         place = (gene_id, chrom, strand)
-        genes.setdefault(place, []).append((start - 1, start + width))
+        places.add(place)
         if feature == "gene":
-            written[place] = (start - 1, start + width)
+            written[place] = [(start - 1, start + width)]
         else:
-            transcripts.setdefault((name, *place), []).append((start - 1, start + width))
+            before = transcripts.get((name, *place), (start - 1, start + width))
+            transcripts[name, *place] = min(before[0], start - 1), max(before[1], start + width)
     models = read(tmp_path_factory.mktemp("gtf"), text)
-    spans = {key: (min(start for start, _ in all_), max(end for _, end in all_)) for key, all_ in genes.items()}
+    loci = {place: merged(span for key, span in transcripts.items() if key[1:] == place) for place in places}
     columns = ["gene_id", "chrom", "strand", "chrom_start", "chrom_end"]
-    found = {tuple(row[:3]): tuple(row[3:]) for row in models.genes[columns].values.tolist()}
-    assert found == {**spans, **written}
-    assert models.aggregated == len(spans) - len(written)
-    places = [tuple(row) for row in models.genes[columns[:3]].values.tolist()]
+    rows_of_genes = [tuple(row) for row in models.genes[columns].values.tolist()]
+    expected = {(*place, *span) for place, spans in {**loci, **written}.items() for span in spans}
+    assert set(rows_of_genes) == expected
+    assert len(rows_of_genes) == len(expected)
+    assert models.aggregated == len(expected) - len(written)
     listed = models.transcripts[["transcript_id", "symbol", "gene", "chrom_start", "chrom_end"]].values.tolist()
-    assert {(name, *places[row]): (start, end) for name, _, row, start, end in listed} == {
-        key: (min(start for start, _ in all_), max(end for _, end in all_)) for key, all_ in transcripts.items()
-    }
+    assert {(name, *rows_of_genes[row][:3]): (start, end) for name, _, row, start, end in listed} == transcripts
+    for *_, row, start, end in listed:
+        *place, low, high = rows_of_genes[row]
+        assert tuple(place) in written or low <= start < end <= high
     assert all(symbol == f"{name}n" for name, symbol, *_ in listed)
     assert models.parts.kind.size == sum(row[0] in {"exon", "CDS", "UTR"} for row in kept)

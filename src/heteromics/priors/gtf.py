@@ -28,6 +28,8 @@ from heteromics.priors._feature_lines import (
     numbers,
 )
 from heteromics.priors.gene_models import GeneModels, Ints, Kind, Parts, spans
+from heteromics.priors.intervals import overlaps, union
+from heteromics.priors.links import Intervals
 
 _KINDS = {"gene": Kind.GENE, "transcript": Kind.TRANSCRIPT, "mRNA": Kind.TRANSCRIPT, **PART_KINDS}
 _FEATURES = list(_KINDS)
@@ -53,7 +55,8 @@ def read_gtf(path: Path) -> GeneModels:
 
     Comments, empty lines, DOS line ends, missing ``gene_name`` and any attribute order are accepted. A gene without a
     ``gene`` line reaches from the first to the last base of its lines on one chromosome and strand; a transcript
-    likewise.
+    likewise. Where the transcripts of such a gene lie apart, it stands at several places: the GTF of UCSC gives copies
+    of a gene one id, and one gene over all of them would be megabases long.
 
     Raises
     ------
@@ -219,11 +222,12 @@ def _gene_rows(lines: _Lines) -> tuple[_GeneRows, Ints]:
     has_line = np.zeros(n_places, dtype=bool)
     has_line[place[written]] = True
     others = np.flatnonzero(~has_line[place])
-    number, first = _numbered(place[others])
+    number, first = _numbered(
+        _loci(place[others], lines.transcript.code[others], lines.start[others], lines.end[others])
+    )
     low, high = spans(number, lines.start[others], lines.end[others], first.size)
     row = np.zeros(n_places, dtype=np.int64)
     row[place[written][::-1]] = np.arange(written.size)[::-1]  # the first line of a place stands for it
-    row[place[others[first]]] = np.arange(first.size) + written.size
     rows = _GeneRows(
         np.concatenate([written, others[first]]),
         np.concatenate([lines.start[written], low]),
@@ -231,8 +235,16 @@ def _gene_rows(lines: _Lines) -> tuple[_GeneRows, Ints]:
         first.size,
     )
     owner = row[place]
+    owner[others] = number + written.size
     _share_out(owner, place, rows, written, lines)
     return rows, owner
+
+
+def _loci(place: Ints, transcript: Ints, start: Ints, end: Ints) -> Ints:
+    """Give one number to lines of one place whose transcripts overlap or touch, in a chain."""
+    unit, first = _numbered(transcript * (place.max(initial=0) + 1) + place)
+    spanned = Intervals(place[first], *spans(unit, start, end, first.size))
+    return overlaps(spanned, union(spanned)).right[unit]
 
 
 def _share_out(owner: Ints, place: Ints, rows: _GeneRows, written: Ints, lines: _Lines) -> None:
