@@ -45,6 +45,7 @@ ALIASES = (
     "9606.P3\tENSG03\tEnsembl_gene\n"
     "9606.P3\tENSG99\tEnsembl_gene\n"
 )
+KINDS = {"ensembl": GENE_ID_SOURCES}
 
 
 @pytest.fixture
@@ -144,8 +145,8 @@ def test_dos_line_ends_change_nothing(tmp_path):
     expected = read_links(written(tmp_path / "unix.txt", LINKS))
     for name in ("dos.txt", "dos.txt.gz"):
         assert read_links(written(tmp_path / name, LINKS.replace("\n", "\r\n"))).table.equals(expected.table)
-    aliases = read_aliases(written(tmp_path / "aliases.txt", ALIASES.replace("\n", "\r\n")), GENE_ID_SOURCES)
-    assert aliases == read_aliases(written(tmp_path / "aliases.txt", ALIASES), GENE_ID_SOURCES)
+    aliases = read_aliases(written(tmp_path / "aliases.txt", ALIASES.replace("\n", "\r\n")), KINDS)
+    assert aliases == read_aliases(written(tmp_path / "aliases.txt", ALIASES), KINDS)
     info = read_info(written(tmp_path / "info.txt", INFO.replace("\n", "\r\n")))
     assert info == read_info(written(tmp_path / "info.txt", INFO))
 
@@ -154,7 +155,7 @@ def test_lost_tabs_are_named(tmp_path):
     with pytest.raises(UnreadableFile, match="line 1: found columns #string_protein_id preferred_name"):
         read_info(written(tmp_path / "info.txt", INFO.replace("\t", " ")))
     with pytest.raises(UnreadableFile, match="line 1: found 1 columns, expected STRING protein.aliases"):
-        read_aliases(written(tmp_path / "aliases.txt", ALIASES.replace("\t", " ")), GENE_ID_SOURCES)
+        read_aliases(written(tmp_path / "aliases.txt", ALIASES.replace("\t", " ")), KINDS)
     with pytest.raises(UnreadableFile, match="line 1: found columns protein1protein2"):
         read_links(written(tmp_path / "links.txt", LINKS.replace(" ", "")))
 
@@ -199,11 +200,11 @@ def test_aliases_of_version_11_hold_several_sources_a_line(tmp_path):
     )
     for text in (header + lines, lines, "## string_protein_id\talias\tsource\n" + lines):
         path = written(tmp_path / "aliases.txt", text)
-        assert read_aliases(path, GENE_ID_SOURCES) == [("9606.P1", "ENSG01")]
+        assert read_aliases(path, KINDS) == [("9606.P1", "ENSG01", "ensembl")]
     with pytest.raises(UnreadableFile, match="found 2 columns, expected STRING protein.aliases"):
-        read_aliases(written(tmp_path / "aliases.txt", "a\tb\n"), GENE_ID_SOURCES)
+        read_aliases(written(tmp_path / "aliases.txt", "a\tb\n"), KINDS)
     with pytest.raises(UnreadableFile, match=r"line 3: found '9606.P3', expected 3 columns"):
-        read_aliases(written(tmp_path / "aliases.txt", lines + "9606.P3\n"), GENE_ID_SOURCES)
+        read_aliases(written(tmp_path / "aliases.txt", lines + "9606.P3\n"), KINDS)
 
 
 def test_gene_of_a_protein_by_rule():

@@ -161,37 +161,34 @@ def read_info(path: Path) -> dict[str, tuple[str, str]]:
     return {protein: (name or protein, annotation or "") for protein, name, annotation in rows}
 
 
-def read_aliases(path: Path, sources: Collection[str]) -> list[tuple[str, str]]:
-    """Read (protein, alias) pairs of ``protein.aliases`` that come from one of ``sources``, unique and sorted.
+def read_aliases(path: Path, kinds: Mapping[str, Collection[str]]) -> list[tuple[str, str, str]]:
+    """Read (protein, alias, kind) of ``protein.aliases`` in one pass, unique and sorted.
 
     Version 12 has one source a line, version 11 several separated by blanks; a header is recognised by its first
     field, which is no protein.
+
+    Parameters
+    ----------
+    path
+        The file, plain or gzip.
+    kinds
+        By kind, the sources of aliases that are of that kind; other lines are left out.
 
     Raises
     ------
     UnreadableFile
         For lines that are not protein, alias and source, or a damaged gzip.
     """
-    with _aliases(path) as (connection, scan):
-        return connection.execute(
-            f"SELECT DISTINCT protein_id, alias FROM {scan} WHERE list_has_any(string_split(source, ' '), ?) "
-            "ORDER BY protein_id, alias",
-            [str(path), sorted(sources)],
-        ).fetchall()
-
-
-def read_alias_kinds(path: Path, kinds: Mapping[str, Collection[str]]) -> list[tuple[str, str, str]]:
-    """Read (protein, alias, kind) of ``protein.aliases`` in one pass, unique and sorted.
-
-    Parameters
-    ----------
-    path
-        As in :func:`read_aliases`, with the errors named there.
-    kinds
-        By kind, the sources of aliases that are of that kind.
-    """
+    first = _first_line(path).split("\t")
+    if len(first) != 3:
+        raise UnreadableFile(
+            f"{path}, line 1: found {len(first)} columns, expected STRING protein.aliases: protein, alias and source, "
+            "separated by tabs."
+        )
+    types = dict.fromkeys(("protein_id", "alias", "source"), "VARCHAR")
+    scan = _scan(path, types, TAB, header=not _PROTEIN.fullmatch(first[0]))
     of_source = {source: kind for kind, sources in kinds.items() for source in sources}
-    with _aliases(path) as (connection, scan):
+    with duckdb.connect() as connection, _named(path, types):
         connection.execute(
             "CREATE TEMP TABLE wanted AS SELECT unnest(?::VARCHAR[]) AS source, unnest(?::VARCHAR[]) AS kind",
             [list(of_source), list(of_source.values())],
@@ -201,21 +198,6 @@ def read_alias_kinds(path: Path, kinds: Mapping[str, Collection[str]]) -> list[t
             f"unnest(string_split(source, ' ')) AS source FROM {scan}) JOIN wanted USING (source) ORDER BY ALL",
             [str(path)],
         ).fetchall()
-
-
-@contextmanager
-def _aliases(path: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
-    """Open an aliases file: a connection, and SQL that reads the file, whose path is its parameter."""
-    first = _first_line(path).split("\t")
-    if len(first) != 3:
-        raise UnreadableFile(
-            f"{path}, line 1: found {len(first)} columns, expected STRING protein.aliases: protein, alias and source, "
-            "separated by tabs."
-        )
-    types = dict.fromkeys(("protein_id", "alias", "source"), "VARCHAR")
-    scan = _scan(path, types, TAB, header=not _PROTEIN.fullmatch(first[0]))
-    with duckdb.connect() as connection, _named(path, types):
-        yield connection, scan
 
 
 def _links_header(path: Path) -> tuple[list[str], str]:

@@ -23,7 +23,7 @@ from heteromics.priors._string_files import (
     SYMBOL_SOURCES,
     SYNONYM_SOURCES,
     UNIPROT_SOURCES,
-    read_alias_kinds,
+    read_aliases,
 )
 from heteromics.priors.gene_names import is_gene_id
 
@@ -171,7 +171,7 @@ def read_string_names(path: Path) -> Listed:
         "uniprot": UNIPROT_SOURCES,
     }
     proteins: dict[str, list[tuple[str, str]]] = {}
-    for protein, alias, kind in read_alias_kinds(path, kinds):
+    for protein, alias, kind in read_aliases(path, kinds):
         proteins.setdefault(protein, []).append((alias, kind))
     entries = []
     for protein, names in proteins.items():

@@ -194,9 +194,12 @@ def _proteins(
     symbols: dict[str, set[str]] = {}
     gene_ids: list[tuple[str, str]] = []
     if "string_aliases" in sources:
-        gene_ids = read_aliases(sources["string_aliases"].path, GENE_ID_SOURCES)
-        for protein, name in read_aliases(sources["string_aliases"].path, SYMBOL_SOURCES):
-            symbols.setdefault(protein, set()).add(name)
+        kinds = {"gene_id": GENE_ID_SOURCES, "symbol": SYMBOL_SOURCES}
+        for protein, name, kind in read_aliases(sources["string_aliases"].path, kinds):
+            if kind == "gene_id":
+                gene_ids.append((protein, name))
+            else:
+                symbols.setdefault(protein, set()).add(name)
     linked = {name for end in ("protein_a", "protein_b") for name in pc.unique(links.table[end]).to_pylist()}
     only = {protein: next(iter(names)) for protein, names in symbols.items() if len(names) == 1}
     proteins = {

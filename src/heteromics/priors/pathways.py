@@ -154,14 +154,16 @@ def _through(hits: list[int], gene_id: list[str], symbol: list[str]) -> tuple[st
 
 def _genes_by_entrez(aliases: Source, gene_id: list[str]) -> dict[str, set[int]]:
     """Return the gene rows each Entrez id reaches: both are aliases of one protein."""
-    pairs = read_aliases(aliases.path, GENE_ID_SOURCES)
-    rows, _ = match_names([name for _, name in pairs], gene_id, gene_id)
+    pairs: dict[str, list[tuple[str, str]]] = {"gene_id": [], "entrez": []}
+    for protein, name, kind in read_aliases(aliases.path, {"gene_id": GENE_ID_SOURCES, "entrez": ENTREZ_SOURCES}):
+        pairs[kind].append((protein, name))
+    rows, _ = match_names([name for _, name in pairs["gene_id"]], gene_id, gene_id)
     genes_of: dict[str, set[int]] = {}
-    for (protein, _), row in zip(pairs, rows.tolist(), strict=True):
+    for (protein, _), row in zip(pairs["gene_id"], rows.tolist(), strict=True):
         if row >= 0:
             genes_of.setdefault(protein, set()).add(row)
     reached: dict[str, set[int]] = {}
-    for protein, name in read_aliases(aliases.path, ENTREZ_SOURCES):
+    for protein, name in pairs["entrez"]:
         reached.setdefault(name, set()).update(genes_of.get(protein, ()))
     return reached
 
