@@ -220,6 +220,24 @@ def test_a_store_that_cannot_be_read_is_replaced_by_force_alone(recipe, built):
     assert contents(built) == fresh(recipe, built)
 
 
+LOGGED = """
+import os, sys, duckdb
+connection = duckdb.connect(sys.argv[1])
+connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+connection.execute("CREATE TABLE mine AS SELECT 1 AS a")
+os._exit(0)
+"""
+
+
+def test_the_log_of_the_store_that_is_replaced_does_not_spoil_the_new_one(recipe, built):
+    subprocess.run([sys.executable, "-c", LOGGED, str(built)], check=True, timeout=60)
+    assert beside(built) == ["priors.duckdb", "priors.duckdb.wal"]
+    run_build(recipe, built, sets=["edges.gene_peak.within_bp=300"], force=True, progress=False)
+    assert beside(built) == ["priors.duckdb"]
+    with PriorStore.open(built) as store:
+        assert "within_bp: 300" in store.info["recipe_yaml"]
+
+
 def test_fresh_makes_everything_and_needs_force(recipe, built):
     with pytest.raises(StoreError, match="exists already. Fix: --force"):
         build_store(recipe, built, fresh=True, progress=False)

@@ -17,15 +17,22 @@ def opened(path: Path) -> tuple[duckdb.DuckDBPyConnection, dict[str, str]]:
     Raises
     ------
     StoreError
-        When the file is no DuckDB file or no prior store, or has another format version.
+        When the file is no DuckDB file, cannot be read, is no prior store, or has another format version.
     """
     connection = attached(path)
     try:
         info = dict(connection.execute("SELECT key, value FROM store_info").fetchall())
         _check_version(path, info)
-    except duckdb.CatalogException:
+    except (duckdb.CatalogException, duckdb.BinderException):
         connection.close()
-        raise StoreError(f"{path} is a DuckDB file but no prior store: it has no table store_info.") from None
+        raise StoreError(
+            f"{path} is a DuckDB file but no prior store: it has no table store_info of keys and values."
+        ) from None
+    except duckdb.Error as error:
+        connection.close()
+        raise StoreError(
+            f"{path} cannot be read: {error}\n  Fix: copy it again if it was cut off, or build it again with --force."
+        ) from error
     except StoreError:
         connection.close()
         raise

@@ -170,6 +170,7 @@ class _Build:
                 self._step("checkpoint")
                 connection.execute("CHECKPOINT")
             _flush(building)
+            self._db.with_name(f"{self._db.name}.wal").unlink(missing_ok=True)  # a log of the old store fits no other
             building.replace(self._db)
             _flush(self._db.parent)
         finally:
