@@ -11,6 +11,7 @@ from heteromics.priors import PriorStore, build_store
 from heteromics.priors.query import WIDTHS
 from heteromics.priors.schemas import SCHEMAS
 from heteromics.priors.tables import FORMAT_VERSION
+from tests.priors.toy_stores import write_store
 
 A, B, C, D = (f"ENSG0000000000{n}" for n in (1, 2, 3, 4))
 
@@ -234,3 +235,34 @@ def test_other_format_versions_are_refused_with_the_fix(recipe, version, fix):
         match=rf"has format version {version}, written by heteromics .*; expected {FORMAT_VERSION}\.\s+{fix}",
     ):
         PriorStore.open(db)
+
+
+def test_a_store_that_was_cut_off_and_a_file_with_another_store_info_are_told(store, tmp_path):
+    cut = tmp_path / "cut.duckdb"
+    whole = store.path.read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StoreError, match=r"cannot be read: (.|\n)*Fix: copy it again"):
+        PriorStore.open(cut)
+    other = tmp_path / "other.duckdb"
+    with duckdb.connect(str(other)) as connection:
+        connection.execute("CREATE TABLE store_info (a INTEGER)")
+    with pytest.raises(StoreError, match="no prior store: it has no table store_info of keys and values"):
+        PriorStore.open(other)
+
+
+def test_an_identifier_that_begins_like_a_kind_is_found_whole(tmp_path):
+    region = "peak:chr1:5-9"
+    tables = {
+        "peak": [{"peak_id": "chr1:5-9"}, {"peak_id": "chr1:50-90"}],
+        "region": [{"region_id": region}, {"region_id": "peak:chr1:70-80"}],
+        "peak_region": [
+            {"peak_id": "chr1:5-9", "region_id": region},
+            {"peak_id": "chr1:50-90", "region_id": "peak:chr1:70-80"},
+        ],
+    }
+    with PriorStore.open(write_store(tmp_path / "regions.duckdb", tables)) as store:
+        assert store.neighbors(region)["node"].tolist() == ["chr1:5-9"]
+        assert store.neighbors("peak:chr1:70-80")["node"].tolist() == ["chr1:50-90"]
+        assert store.neighbors(f"region:{region}")["node"].tolist() == ["chr1:5-9"]
+        assert store.neighbors("chr1:5-9")["node"].tolist() == [region]
+        assert store.neighbors("peak:chr1:50-90")["node"].tolist() == ["peak:chr1:70-80"]

@@ -102,7 +102,7 @@ def node_tables(store: PriorStore) -> list[TableSchema]:
 
 
 def resolve(store: PriorStore, names: str | Sequence[str]) -> list[Node]:
-    """Find the nodes that names mean; ``gene:NAME`` asks for one kind.
+    """Find the nodes that names mean; ``gene:NAME`` asks for one kind, unless it is the whole identifier of a node.
 
     A name is an identifier of any node table; else the symbol of a gene, a protein, a motif or a transcript, the first
     of these kinds that knows it; else another name of a gene (table ``gene_alias``, where the store has it).
@@ -127,20 +127,20 @@ def resolve(store: PriorStore, names: str | Sequence[str]) -> list[Node]:
 
 def _candidates(store: PriorStore, names: Sequence[str]) -> dict[str, list[Node]]:
     """Return all nodes that each name can mean; a symbol counts only where no identifier fits."""
-    tables = node_tables(store)
-    kinds = [table.name for table in tables]
-    asked: dict[str, dict[str, list[str]]] = {kind: {} for kind in kinds}
-    for name in names:
-        kind, colon, rest = name.partition(":")
-        for every in [kind] if colon and kind in kinds else kinds:
-            asked[every].setdefault(rest if colon and kind in kinds else name, []).append(name)
+    kinds = [table.name for table in node_tables(store)]
     found: dict[str, list[Node]] = {name: [] for name in names}
-    for table in tables:
-        key = table.key[0]
-        for value, node in _matching(store, table.name, key, key, list(asked[table.name])):
-            for name in asked[table.name][value]:
-                found[name].append((table.name, node))
-    other_names = [(kind, kind, column) for kind, column in LABELS.items() if kind in kinds]
+    for kind in kinds:
+        key = SCHEMAS[kind].key[0]
+        for name, node in _matching(store, kind, key, key, names):
+            found[name].append((kind, node))
+    asked: dict[str, dict[str, list[str]]] = {kind: {} for kind in kinds}
+    for name in [name for name, nodes in found.items() if not nodes]:
+        kind, colon, rest = name.partition(":")
+        one = bool(colon) and kind in kinds
+        for every in [kind] if one else kinds:
+            asked[every].setdefault(rest if one else name, []).append(name)
+    other_names = [(kind, kind, SCHEMAS[kind].key[0]) for kind in kinds]
+    other_names += [(kind, kind, column) for kind, column in LABELS.items() if kind in kinds]
     if "gene_alias" in store.tables():
         other_names.append(("gene", "gene_alias", "alias"))
     for kind, table_name, column in other_names:
