@@ -130,3 +130,23 @@ def test_stores_stay_usable_and_nothing_is_left_beside_them(store, tmp_path):
     with duckdb.connect(str(tmp_path / "copy.duckdb")) as writer:
         writer.execute("DELETE FROM gene")
     assert by_table(store.diff(tmp_path / "copy.duckdb"))["gene"].lost == 4
+
+
+def test_the_day_an_answer_is_from_is_no_difference(tmp_path):
+    def answers(symbol, day):
+        return {"mygene_answer": [{"name": "X", "taxon": 9606, "gene_id": None, "symbol": symbol, "asked_on": day}]}
+
+    found = compared(tmp_path, answers("X1", "2024-01-01"), answers("X1", "2024-01-02"))
+    assert found.equal
+    (tmp_path / "other").mkdir()
+    found = compared(tmp_path / "other", answers("X1", "2024-01-01"), answers("X2", "2024-01-01"))
+    table = by_table(found)["mygene_answer"]
+    assert (table.gained, table.lost, table.changed) == (1, 1, 0)
+
+
+def test_files_of_one_name_are_all_compared(tmp_path):
+    def books(*sums):
+        return {"provenance": [{"table_name": "region", "source": "peaks.bed", "sha256": one} for one in sums]}
+
+    (change,) = compared(tmp_path, books("1", "9"), books("2", "9")).sources
+    assert (change["change"], change["was"], change["now"]) == ("changed", "sha256:1, sha256:9", "sha256:2, sha256:9")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ELSEWHERE = ("provenance", "store_info", "build_step")
 """Books that are not compared row by row: ``sources`` and ``recipe`` say what differs; the rest is dates and times."""
 
+DATES = ("asked_on",)
+"""Columns of other books that are not compared."""
+
 
 @dataclass(frozen=True, slots=True)
 class TableDiff:
@@ -154,11 +157,11 @@ def _rows(connection: duckdb.DuckDBPyConnection, store: str, table: str) -> int:
 def _compare(connection: duckdb.DuckDBPyConnection, a: str, b: str, schema: TableSchema, most: int) -> TableDiff:
     """Compare one table of both stores. Books have no key that is checked, so their whole rows are compared as sets."""
     names = [column.name for column in schema.columns]
-    key = names if schema.kind == "books" else list(schema.key)
-    others = [name for name in names if name not in key]
+    key = [name for name in names if name not in DATES] if schema.kind == "books" else list(schema.key)
+    others = [name for name in names if name not in (*key, *DATES)]
     shown = {column.name: _plain(column.name, column.type) for column in schema.columns}
     distinct = "DISTINCT" if schema.kind == "books" else ""
-    selected = ", ".join(f"{shown[name]} AS {_name(name)}" for name in names)
+    selected = ", ".join(f"{shown[name]} AS {_name(name)}" for name in (*key, *others))
     sides = [f'(SELECT {distinct} true AS "#", {selected} FROM {store}."{schema.name}")' for store in (a, b)]
     same = " AND ".join(f"a.{_name(name)} IS NOT DISTINCT FROM b.{_name(name)}" for name in key)
     joined = f"{sides[0]} AS a FULL JOIN {sides[1]} AS b ON {same}"
@@ -203,15 +206,7 @@ def _plain(column: str, kind: str) -> str:
 
 def _sources(connection: duckdb.DuckDBPyConnection, a: str, b: str) -> list[dict[str, str]]:
     """Return the sources of tables that one store alone has, or both with another version or checksum."""
-    was, now = (
-        {
-            (table, source): " ".join(filter(None, [version, f"sha256:{sha256}" if sha256 else ""]))
-            for table, source, version, sha256 in connection.execute(
-                f"SELECT DISTINCT table_name, source, version, sha256 FROM {store}.provenance ORDER BY ALL"
-            ).fetchall()
-        }
-        for store in (a, b)
-    )
+    was, now = (_files(connection, store) for store in (a, b))
     changes = []
     for table, source in sorted(was.keys() | now.keys()):
         before, after = was.get((table, source)), now.get((table, source))
@@ -221,6 +216,17 @@ def _sources(connection: duckdb.DuckDBPyConnection, a: str, b: str) -> list[dict
                 {"table": table, "source": source, "change": change, "was": before or "", "now": after or ""}
             )
     return changes
+
+
+def _files(connection: duckdb.DuckDBPyConnection, store: str) -> dict[tuple[str, str], str]:
+    """Return version and checksum by table and source; several files of one name, parted by commas."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for table, source, version, sha256 in connection.execute(
+        f"SELECT DISTINCT table_name, source, version, sha256 FROM {store}.provenance ORDER BY ALL"
+    ).fetchall():
+        one = " ".join(filter(None, [version, f"sha256:{sha256}" if sha256 else ""]))
+        found.setdefault((table, source), []).append(one)
+    return {key: ", ".join(files) for key, files in found.items()}
 
 
 def _settings(a: Mapping[str, str], b: Mapping[str, str]) -> list[dict[str, Any]]:
