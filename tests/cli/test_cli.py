@@ -5,6 +5,7 @@ import pytest
 
 from heteromics import __version__
 from heteromics.data.synthetic import SyntheticConfig, simulate
+from heteromics.errors import PriorError
 
 COMMANDS = [
     (),
@@ -139,3 +140,17 @@ def test_a_missing_store_says_how_to_build_one(run, tmp_path):
     done = run("priors", "show", tmp_path / "none.duckdb")
     assert done.code == 1
     assert "heteromics priors build" in done.err
+
+
+@pytest.mark.parametrize(("error", "end"), [(PriorError("it broke"), "error: it broke"), (KeyboardInterrupt(), "")])
+def test_what_is_noted_of_a_stopped_build_is_printed(run, folder, tmp_path, monkeypatch, error, end):
+    def stop(*_):
+        raise error
+
+    monkeypatch.setattr("heteromics.priors._writer.Writer.close", stop)
+    done = run("priors", "build", "demo", "--db", tmp_path / "p.duckdb", "--set", f"source.folder={folder}")
+    (left,) = tmp_path.glob("p.duckdb.building-*")
+    assert done.code != 0
+    assert end in done.err
+    assert f"note: What was finished stays in {left.name}; the next build goes on from there." in done.err
+    assert "Traceback" not in done.err

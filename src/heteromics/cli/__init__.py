@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from heteromics import __version__
 from heteromics._progress import stderr
@@ -23,8 +24,21 @@ from heteromics.errors import HeteromicsError
 # OpenMP reads this once, when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+
+class _Telling(TyperGroup):
+    """Commands of which an interrupted one prints the notes of its interrupt, which Typer does not show."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:
+            _say(*_notes(stopped))
+            raise
+
+
 app = typer.Typer(
     name="heteromics",
+    cls=_Telling,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,12 +65,21 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `het
 
 
 def main() -> None:
-    """Run the command line; an error raised on purpose is printed without a traceback, with status 1."""
+    """Run the command line; an error raised on purpose is printed with its notes, not a traceback, with status 1."""
     try:
         app(prog_name="heteromics")
     except HeteromicsError as error:
-        stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        _say(f"error: {error}", *_notes(error))
         sys.exit(1)
+
+
+def _notes(error: BaseException) -> list[str]:
+    return [f"note: {note}" for note in getattr(error, "__notes__", ())]
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        stderr.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _version(asked: bool) -> None:
