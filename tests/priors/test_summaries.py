@@ -197,6 +197,8 @@ def test_bad_input_is_named(tmp_path):
 
     with pytest.raises(DataError, match=r"cells.txt: 1 of 3 names are no cell of the data: zebra"):
         build("c1\nc2\nzebra\n")
+    with pytest.raises(DataError, match=r"2 of 2 names are no cell of the data: c1-1, c2-1.\n  cells: c0, c1"):
+        build("c1-1\nc2-1\n")
     with pytest.raises(DataError, match="cells.txt: no cell in it"):
         build("\n")
     with pytest.raises(DataError, match="found 1 of the cells to look at, expected 2 or more"):
@@ -226,6 +228,7 @@ def test_counts_in_raw_have_features_of_their_own(tmp_path):
     part = whole[:, ["x1", "ENSG01"]].copy()
     part.X = part.X / 3
     part.raw = whole
+    part.layers["raw"] = part.X * 7  # where .raw is there, it is what the name means
     part.write_h5ad(tmp_path / "a.h5ad")
     context = context_with({"summary_data": tmp_path / "a.h5ad"})
     raw = build_summaries(context, SummaryConfig(all_cells=True, layers={"rna": "raw"})).tables["gene_summary"]

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from heteromics.errors import DataError, MissingModality, PriorError, RecipeError, some
+from heteromics.errors import DataError, MissingModality, PriorError, some
 from heteromics.priors._ends import tally
-from heteromics.priors._files import text_lines
+from heteromics.priors._named_cells import CELLS, data_sources, named_cells
 from heteromics.priors._streams import Matrix, open_matrices
 from heteromics.priors.identifiers import join_genes
 from heteromics.priors.set_pairs import SharedSets, set_cosine, shared_sets
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from heteromics.priors.tables import BuildContext
 
 Ints = NDArray[np.int64]
-DATA, FAMILY, CELLS = "summary_data", "summary_data_*", "summary_cells"
 BLOCK_CELLS = 4096
 """Cells that are dense at once, in the columns of one set: 8 MiB for 500 genes."""
 
@@ -72,7 +71,7 @@ def cosine_pairs(
         When cells are named and all are asked for at once.
     """
     source, seen = _holder(context, layer)
-    named = _named(context, seen, all_cells=all_cells)
+    named = named_cells(context, seen, "edges.pathways", all_cells=all_cells)
     with open_matrices(source.path, _layers(layer)) as matrices:
         rna = matrices["rna"]
         rows = np.array([row for row, cell in enumerate(rna.cells) if named is None or cell in named], np.int64)
@@ -143,7 +142,7 @@ def _layers(layer: str | None) -> dict[str, str]:
 
 def _holder(context: BuildContext, layer: str | None) -> tuple[Source, set[str]]:
     """Return the one file that holds RNA, and the names of the cells of all files."""
-    files = [context.source(DATA), *context.family(FAMILY).values()]
+    files = data_sources(context)
     seen: set[str] = set()
     holders = []
     for source in files:
@@ -156,26 +155,6 @@ def _holder(context: BuildContext, layer: str | None) -> tuple[Source, set[str]]
             "Fix: give the file with expression as source summary_data."
         )
     return holders[0], seen
-
-
-def _named(context: BuildContext, seen: set[str], *, all_cells: bool) -> set[str] | None:
-    """Return the cells to look at, None for all."""
-    if all_cells and context.has_source(CELLS):
-        raise RecipeError(
-            "edges.pathways: all_cells is set, and source summary_cells names some. Fix: give one of them."
-        )
-    if all_cells:
-        return None
-    source = context.source(CELLS)
-    named = {line.strip() for _, line in text_lines(source.path) if line.strip()}
-    unknown = sorted(named - seen)
-    if unknown or not named:
-        raise DataError(
-            f"{source.label}: {len(unknown):,} of {len(named):,} names are no cell of the data"
-            f"{f': {some(unknown)}' if unknown else ''}.\n  cells: {some(sorted(seen))}\n"
-            "  Fix: write the names of the training cells, one a line, as the data spell them."
-        )
-    return named
 
 
 def _columns(context: BuildContext, rna: Matrix, gene_id: list[str]) -> Ints:

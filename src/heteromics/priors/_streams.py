@@ -190,8 +190,8 @@ def _kinds(var: pd.DataFrame, key: str, holds: str | None) -> NDArray[np.str_]:
 
 
 def _stored(group: h5py.Group, layer: str, where: str) -> h5py.Dataset | h5py.Group:
-    there = {name: group[path] for name, path in (("X", "X"), ("raw", "raw/X")) if path in group}
-    there |= dict(group["layers"].items()) if "layers" in group else {}
+    own = {name: group[path] for name, path in (("X", "X"), ("raw", "raw/X")) if path in group}
+    there = own | dict(group.get("layers", {}).items()) | own  # a layer cannot take the name of X or of .raw
     if layer not in there:
         raise MissingLayer(f"{where} has no layer '{layer}': found {some(there, 8) or 'none'}.")
     stored = there[layer]

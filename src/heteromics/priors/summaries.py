@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from heteromics.errors import DataError, PriorError, RecipeError, some
-from heteromics.priors._files import text_lines
+from heteromics.errors import DataError, PriorError, some
+from heteromics.priors._named_cells import CELLS, DATA, FAMILY, data_sources, named_cells
 from heteromics.priors._streams import MODALITIES, Matrix, open_matrices
 from heteromics.priors.assembly import to_style
 from heteromics.priors.identifiers import join_genes, match_names
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 Modality = Literal["rna", "atac", "protein"]
 
-DATA, FAMILY, CELLS = "summary_data", "summary_data_*", "summary_cells"
 NODES = {"rna": "gene", "atac": "peak", "protein": "protein"}
 
 
@@ -106,19 +105,18 @@ def build_summaries(context: BuildContext, config: SummaryConfig) -> Built:
     NotCounts, UnreadableFile, MissingLayer
         As :func:`heteromics.priors.moments.moments` and :func:`heteromics.priors._streams.open_matrices`.
     """
-    if config.all_cells and context.has_source(CELLS):
-        raise RecipeError(
-            "attributes.summaries: all_cells is set, and source summary_cells names some. Fix: give one of them."
-        )
-    named = None if config.all_cells else _read_names(context.source(CELLS))
+    files, seen = data_sources(context), set[str]()
+    for source in files:
+        with open_matrices(source.path, config.layers, config.holds) as matrices:
+            seen |= {cell for matrix in matrices.values() for cell in matrix.cells}
+    named = named_cells(context, seen, "attributes.summaries", all_cells=config.all_cells)
     there = set(
         context.query("SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()")[0].to_pylist()
     )
-    built, looked_at, seen = Built({}), [], set[str]()
-    for source in [context.source(DATA), *context.family(FAMILY).values()]:
+    built, looked_at = Built({}), []
+    for source in files:
         with open_matrices(source.path, config.layers, config.holds) as matrices:
             for modality, matrix in matrices.items():
-                seen |= set(matrix.cells)
                 if NODES[modality] in there:
                     rows = _add(built, source, modality, matrix, named, context, config)
                     looked_at.append((modality, [matrix.cells[row] for row in rows]))
@@ -126,7 +124,6 @@ def build_summaries(context: BuildContext, config: SummaryConfig) -> Built:
         raise PriorError(
             "attributes.summaries: no table gene, peak or protein for what the data hold. Fix: add the nodes."
         )
-    _check_known(named, seen, context)
     sources = [one for listed in built.sources.values() for one in listed]
     cells = [context.source(CELLS)] if named is not None else []
     built.sources["summary_cell"] = list(dict.fromkeys([*sources, *cells]))
@@ -137,22 +134,6 @@ def build_summaries(context: BuildContext, config: SummaryConfig) -> Built:
         }
     )
     return built
-
-
-def _read_names(source: Source) -> set[str]:
-    names = {line.strip() for _, line in text_lines(source.path) if line.strip()}
-    if not names:
-        raise DataError(f"{source.label}: no cell in it. Expected the names of the training cells, one a line.")
-    return names
-
-
-def _check_known(named: set[str] | None, seen: set[str], context: BuildContext) -> None:
-    if unknown := sorted((named or set()) - seen):
-        raise DataError(
-            f"{context.source(CELLS).label}: {len(unknown):,} of {len(named or ()):,} names are no cell of the data: "
-            f"{some(unknown)}.\n  cells: {some(sorted(seen))}\n"
-            "  Fix: name training cells as the data spell them, one a line."
-        )
 
 
 def _add(
