@@ -38,9 +38,33 @@ def test_foscttm_of_equal_sides_is_zero_and_of_unrelated_ones_a_half():
     assert foscttm(left, embeddings(500, seed=1)[0]).mean == pytest.approx(0.5, abs=0.03)
 
 
-def test_cells_in_one_place_are_not_closer():
-    same = np.ones((30, 3)) / 3
+@pytest.mark.parametrize(("n", "d"), [(30, 3), (1_000, 64), (513, 128)])
+@pytest.mark.parametrize("far", [0.0, 1e4])
+def test_cells_in_one_place_are_not_closer(n, d, far):
+    place = np.random.default_rng(0).normal(size=(1, d))
+    same = np.tile(place + far, (n, 1))
     assert foscttm(same, same).mean == 0
+    lone = np.vstack([np.tile(place, (n, 1)), -place - far])
+    assert foscttm(lone, lone).mean == 0
+
+
+def test_cells_that_share_codes_are_ties():
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(20, 64))
+    left = rng.integers(0, 20, 500)
+    right = np.where(rng.random(500) < 0.7, left, rng.integers(0, 20, 500))
+    distance = cdist(codes, codes)[left][:, right]
+    own = np.diag(distance)
+    found = foscttm(codes[left], codes[right])
+    np.testing.assert_array_equal(found.left, (distance < own[:, None] - 1e-9).mean(1))
+    np.testing.assert_array_equal(found.right, (distance < own - 1e-9).mean(0))
+
+
+def test_embeddings_far_from_the_origin_are_told_apart():
+    left, right = embeddings(300, 20)
+    near, far = foscttm(left, right), foscttm(1e3 + 1e-3 * left, 1e3 + 1e-3 * right)
+    np.testing.assert_allclose(far.left, near.left, atol=1 / 300)
+    assert far.mean == pytest.approx(near.mean, abs=1e-4)
 
 
 def test_shuffling_cells_shuffles_their_scores():
@@ -124,7 +148,13 @@ def test_matching_score_scales_rows_and_counts_empty_ones():
         (lambda: recall_at([[1.0]], [[1.0]], k=[0]), "found k 0"),
         (lambda: mean_average_precision([[1.0]], [[1.0]], ["a"], ["b"]), "no query has its label among the targets"),
         (lambda: mean_average_precision([[1.0]], [[1.0]], ["a", "b"], ["b"]), "found 1 queries and 1 targets"),
-        (lambda: matching_score(sparse.csr_array([[-1.0]]), [0]), "1 weights are negative"),
+        (lambda: mean_average_precision(np.eye(2), np.ones((3, 2)), list("abc"), list("ab")), r"\(3,\) and \(2,\)"),
+        (lambda: mean_average_precision(np.eye(2), np.eye(2), [np.nan, 1], [1, 2]), "1 labels are NaN"),
+        (lambda: mean_average_precision(np.ones((0, 1)), [[1.0]], [], ["a"]), "no query has its label"),
+        (lambda: mean_average_precision([[1.0]], np.ones((0, 1)), ["a"], []), "no query has its label"),
+        (lambda: matching_score(sparse.csr_array([[-1.0]]), [0]), "1 weights are negative or NaN"),
+        (lambda: matching_score(sparse.csr_array([[np.nan]]), [0]), "1 weights are negative or NaN"),
+        (lambda: matching_score(sparse.csr_array((0, 3)), np.zeros(0, int)), "no row to score"),
         (lambda: matching_score(sparse.csr_array([[1.0]]), [1]), "expected a column"),
     ],
 )

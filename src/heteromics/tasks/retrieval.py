@@ -1,7 +1,7 @@
 """How well two embeddings of the same cells find each other: scores over all pairs, in blocks, on CPU or GPU.
 
-No N x N array is kept: memory is O(block x N). Distances are computed in float64, so that a score does not hang on
-rounding.
+No N x N array is kept: memory is O(block x N). Distances are computed in float64 and differences within its rounding
+are ties, so that a score does not hang on rounding, as where many cells share a code. Cosines are ranked in float32.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def foscttm(left: ArrayLike, right: ArrayLike, device: str = "cpu") -> Foscttm:
     Returns
     -------
     Foscttm
-        Shares of all N cells; cells at the same distance do not count as closer (Liu et al. 2019, WABI,
-        doi:10.4230/LIPIcs.WABI.2019.10; as in GLUE, Cao and Gao 2022).
+        Shares of all N cells; cells at the same distance, up to rounding, do not count as closer (Liu et al. 2019,
+        WABI, doi:10.4230/LIPIcs.WABI.2019.10; as in GLUE, Cao and Gao 2022).
 
     Raises
     ------
@@ -104,17 +104,16 @@ def closer_counts(left: ArrayLike, right: ArrayLike, device: str = "cpu") -> tup
     x, y = _table(left, "left", device), _table(right, "right", device)
     if x.shape != y.shape or not len(x):
         raise DataError(f"found shapes {tuple(x.shape)} and {tuple(y.shape)}, expected two equal (N, D) with N > 0.")
-    x_length, y_length, own = x.square().sum(1), y.square().sum(1), (x * y).sum(1)
+    centre = 0.5 * (x.mean(0) + y.mean(0))
+    x, y = x - centre, y - centre  # the nearer to zero, the less is rounded
+    x_length, y_length = x.square().sum(1), y.square().sum(1)
+    own = 2 * (x * y).sum(1) + 4 * x.shape[1] * torch.finfo(x.dtype).eps * (x_length + y_length)
     from_left = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     from_right = torch.zeros_like(from_left)
     for rows in _row_blocks(len(x), len(y)):
         product = 2 * (x[rows] @ y.T)  # |x - y|^2 = |x|^2 + |y|^2 - 2 xy, of which one square is the same for a row
-        by_row = y_length - product < (y_length - 2 * own)[rows, None]
-        by_column = x_length[rows, None] - product < x_length - 2 * own
-        for closer in (by_row, by_column):
-            closer[:, rows].fill_diagonal_(fill_value=False)
-        from_left[rows] = by_row.sum(1)
-        from_right += by_column.sum(0)
+        from_left[rows] = (y_length - product < (y_length - own)[rows, None]).sum(1)
+        from_right += (x_length[rows, None] - product < x_length - own).sum(0)
     return from_left.cpu().numpy(), from_right.cpu().numpy()
 
 
@@ -151,7 +150,7 @@ def mean_average_precision(
     Raises
     ------
     DataError
-        For shapes that do not fit, NaN, or when no query has its label among the targets.
+        For shapes that do not fit, NaN in vectors or labels, or when no query has its label among the targets.
 
     Examples
     --------
@@ -160,12 +159,15 @@ def mean_average_precision(
     """
     x = torch.nn.functional.normalize(_table(queries, "queries", device), dim=1).float()
     y = torch.nn.functional.normalize(_table(targets, "targets", device), dim=1).float()
-    names, codes = np.unique(np.concatenate([np.asarray(target_labels), np.asarray(query_labels)]), return_inverse=True)
-    if codes.size != len(x) + len(y) or x.shape[1] != y.shape[1]:
+    labels = [np.asarray(target_labels), np.asarray(query_labels)]
+    if [one.shape for one in labels] != [(len(y),), (len(x),)] or x.shape[1] != y.shape[1]:
         raise DataError(
-            f"found {len(x)} queries and {len(y)} targets of widths {x.shape[1]} and {y.shape[1]}, and "
-            f"{codes.size} labels. Expected one width and a label each."
+            f"found {len(x)} queries and {len(y)} targets of widths {x.shape[1]} and {y.shape[1]}, labels of shapes "
+            f"{labels[1].shape} and {labels[0].shape}. Expected one width and a label each."
         )
+    if missing := sum(int((one != one).sum()) for one in labels):  # NaN differs from itself
+        raise DataError(f"{missing:,} labels are NaN, which is no cell type. Fix: leave these cells out.")
+    names, codes = np.unique(np.concatenate(labels), return_inverse=True)
     of_target, of_query = (torch.as_tensor(part, device=x.device) for part in np.split(codes, [len(y)]))
     grid = torch.linspace(0, 1, points, dtype=torch.float64, device=x.device)
     of_queries, curve = [], torch.zeros_like(grid)
@@ -175,7 +177,7 @@ def mean_average_precision(
         precision = _precision_at_hits(x[rows] @ y.T, relevant, hits)
         of_queries.append(segment_sum(precision, _offsets(hits)) / hits)
         curve += _at_recall(precision, hits[hits > 0], grid).sum(0)
-    found = torch.cat(of_queries).cpu().numpy()
+    found = torch.cat([grid[:0], *of_queries]).cpu().numpy()
     counted = int(np.isfinite(found).sum())
     if not counted:
         raise DataError(f"no query has its label among the targets; labels: {some(names, 6)}.")
@@ -226,8 +228,10 @@ def matching_score(matching: sparse.csr_array, truth: ArrayLike) -> float:
     truth = np.asarray(truth)
     if truth.shape != (matching.shape[0],) or not ((truth >= 0) & (truth < matching.shape[1])).all():
         raise DataError(f"truth has shape {truth.shape}, expected a column of {matching.shape} for each row.")
-    if matching.nnz and matching.data.min() < 0:
-        raise DataError(f"{int((matching.data < 0).sum()):,} weights are negative, expected 0 or more.")
+    if wrong := int((~(matching.data >= 0)).sum()):
+        raise DataError(f"{wrong:,} weights are negative or NaN, expected 0 or more.")
+    if not truth.size:
+        raise DataError("the matching has no row to score.")
     total = np.asarray(matching.sum(axis=1)).ravel()
     pick = sparse.csr_array((np.ones(truth.size), (np.arange(truth.size), truth)), shape=matching.shape)
     given = np.asarray(matching.multiply(pick).sum(axis=1)).ravel()
@@ -235,7 +239,7 @@ def matching_score(matching: sparse.csr_array, truth: ArrayLike) -> float:
 
 
 def _row_blocks(rows: int, columns: int) -> Iterator[slice]:
-    step = max(1, _BLOCK // columns)
+    step = max(1, _BLOCK // max(1, columns))
     for first in range(0, rows, step):
         yield slice(first, min(first + step, rows))
 
