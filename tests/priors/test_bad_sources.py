@@ -3,7 +3,10 @@
 import gzip
 import hashlib
 
+import anndata
+import h5py
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -71,6 +74,22 @@ def test_a_truncated_gzip_is_named_and_the_old_store_stays(recipe, built, source
     before = digest(built)
     with pytest.raises(UnreadableFile, match=rf"cut_{source}\.gz: truncated or damaged gzip(.|\n)*Fix: fetch the file"):
         build_store(recipe, built, sets=[f"source.{source}={path}", *sets], force=True, progress=False)
+    assert digest(built) == before
+
+
+def test_a_damaged_hdf5_source_is_not_taken_for_a_full_disk(recipe, built, tmp_path):
+    path = tmp_path / "atac.h5ad"
+    names = [f"chr1:{start}-{start + 1}" for start in range(5_000)]
+    data = anndata.AnnData(np.zeros((1, len(names)), dtype=np.float32), var=pd.DataFrame(index=names))
+    data.write_h5ad(path, compression="gzip")
+    with h5py.File(path) as file:
+        chunk = file["var"]["_index"].id.get_chunk_info(0)
+    damaged = bytearray(path.read_bytes())
+    damaged[chunk.byte_offset + 20 : chunk.byte_offset + chunk.size] = bytes(chunk.size - 20)
+    path.write_bytes(damaged)
+    before = digest(built)
+    with pytest.raises(UnreadableFile, match=r"builder nodes\.peak cannot read a file: (.|\n)*peaks \(.*atac\.h5ad\)"):
+        build_store(recipe, built, sets=[f"source.peaks={path}"], force=True, progress=False)
     assert digest(built) == before
 
 

@@ -12,6 +12,7 @@ frees it when a writer is killed, and a pid that is given out again cannot keep 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
 import os
 import time
@@ -23,7 +24,7 @@ from pathlib import Path
 import duckdb
 
 from heteromics._progress import Steps, steps
-from heteromics.errors import HeteromicsError, PriorError, StoreError, some
+from heteromics.errors import HeteromicsError, PriorError, StoreError, UnreadableFile, some
 from heteromics.priors._fingerprint import CHROMOSOME, earlier, fingerprints, permit
 from heteromics.priors._former import Former, beside, leftovers, read_steps, read_table, remove
 from heteromics.priors._writer import Writer
@@ -32,6 +33,9 @@ from heteromics.priors.recipe import Recipe, load_recipe
 from heteromics.priors.registry import Builder
 from heteromics.priors.sources import SIZES, Sources
 from heteromics.priors.tables import BuildContext, TableConfig
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of the system that say there is no room, wherever they are met."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +210,16 @@ class _Build:
     def _make(self, writer: Writer, builder: Builder, config: TableConfig, context: BuildContext) -> None:
         """Run one builder and insert its tables."""
         begun = time.perf_counter()
-        built = builder.run(context, config)
+        try:
+            built = builder.run(context, config)
+        except OSError as error:
+            if isinstance(error, HeteromicsError) or error.errno in FULL:
+                raise
+            read = [f"{name} ({self._sources(name).path})" for name in self._recipe.read_by(builder, config)]
+            raise UnreadableFile(
+                f"builder {builder.key} cannot read a file: {error}\n  It reads {some(read, 6)}.\n"
+                "  Fix: fetch or write that file again."
+            ) from error
         unknown = sorted(set(built.tables) - set(builder.makes))
         if unknown:
             raise PriorError(f"builder {builder.key} returned {some(unknown)}, expected {', '.join(builder.makes)}.")
