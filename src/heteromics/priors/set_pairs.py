@@ -7,7 +7,6 @@ threads of the linear algebra library wait for one another, and 5 seconds become
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -107,9 +106,10 @@ def set_cosine(blocks: Iterable[sparse.sparray], membership: sparse.csr_array, p
     members = [rows.astype(np.int64) for rows in members if rows.size > 1]
     size = membership.shape[0]
     code = pairs.a * size + pairs.b  # rises
+    above = ~np.tri(max((rows.size for rows in members), default=0), dtype=bool)  # its corner is that of smaller sets
     at = []  # by set, where its pairs are among all pairs
     for rows in members:
-        i, j = _above(rows.size)
+        i, j = np.nonzero(above[: rows.size, : rows.size])
         at.append(np.searchsorted(code, rows[i] * size + rows[j]).astype(np.int32))
     dot, squares = np.zeros(code.size), np.zeros(size)
     held = np.zeros(code.size, np.float32)
@@ -119,14 +119,7 @@ def set_cosine(blocks: Iterable[sparse.sparray], membership: sparse.csr_array, p
             squares += np.asarray(columns.astype(np.float64).power(2).sum(axis=0)).ravel()
             for rows, places in zip(members, at, strict=True):
                 dense = columns[:, rows].toarray(order="F")  # (n, set size)
-                held[places] = (dense.T @ dense)[_above(rows.size)]
+                held[places] = (dense.T @ dense)[above[: rows.size, : rows.size]]
             dot += held
     norm = np.sqrt(squares[pairs.a] * squares[pairs.b])
     return np.clip(np.divide(dot, norm, out=np.zeros_like(dot), where=norm > 0), -1, 1)
-
-
-@cache
-def _above(size: int) -> tuple[Ints, Ints]:
-    """Return rows and columns of a square above its diagonal."""
-    i, j = np.triu_indices(size, 1)
-    return i, j
