@@ -1,4 +1,5 @@
 import json
+from typing import get_args
 
 import duckdb
 import networkx as nx
@@ -229,3 +230,25 @@ def test_what_stands_there_is_kept_or_replaced_whole(rich, tmp_path, monkeypatch
             rich.export(out, form, force=True, progress=False)
     assert (file.read_bytes(), sorted(folder.iterdir())) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "links.bedpe", "mine"]
+
+
+@pytest.mark.parametrize("form", get_args(export.Format))
+def test_a_place_that_cannot_be_written_is_named(rich, tmp_path, form):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StoreError, match=r"file/out could not be written; what was there is as it was(.|\n)*Fix: "):
+        rich.export(tmp_path / "file" / "out", form, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_leaves_the_earlier_export(rich, tmp_path, monkeypatch):
+    out = tmp_path / "tables"
+    files = rich.export(out, "tsv", progress=False)
+    before = {path: path.read_bytes() for path in files}
+
+    def full(*_):
+        raise duckdb.IOException("No space left on device")
+
+    monkeypatch.setattr(export, "_write_tsv", full)
+    with pytest.raises(StoreError, match=r"could not be written(.|\n)*No space left"):
+        rich.export(out, "tsv", force=True, progress=False)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+import duckdb
 from pyarrow import parquet
 
 from heteromics._files import whole_folder, write_json
@@ -23,8 +24,6 @@ from heteromics.priors.query import described
 from heteromics.priors.schemas import SCHEMAS
 
 if TYPE_CHECKING:
-    import duckdb
-
     from heteromics.priors.store import PriorStore
 
 Format = Literal["parquet", "tsv", "graphml", "bedpe"]
@@ -63,18 +62,19 @@ def export(
     edges = [name for name in names if SCHEMAS[name].kind == "edge"]
     walked = walked_tables(store, edges, min_score)
     _check_place(out, folder=form in FOLDERS, force=force)
-    if form in FOLDERS:
-        with whole_folder(out) as folder:
-            for name in track(names, "export", enabled=progress):
-                _write_table(store, folder / f"{name}.{form}", name, walked)
-            write_json(folder / SCHEMA_FILE, {"store": store.info, "tables": described(store, names)})
-        return [*(out / f"{name}.{form}" for name in names), out / SCHEMA_FILE]
-    with _whole_file(out) as part:
-        if form == "graphml":
-            write_graphml(store, part, walked, every_node=tables is None, progress=progress)
-        else:
-            _write_bedpe(store, part, walked)
-    return [out]
+    with _whole_or_as_before(out):
+        if form in FOLDERS:
+            with whole_folder(out) as folder:
+                for name in track(names, "export", enabled=progress):
+                    _write_table(store, folder / f"{name}.{form}", name, walked)
+                write_json(folder / SCHEMA_FILE, {"store": store.info, "tables": described(store, names)})
+            return [*(out / f"{name}.{form}" for name in names), out / SCHEMA_FILE]
+        with _whole_file(out) as part:
+            if form == "graphml":
+                write_graphml(store, part, walked, every_node=tables is None, progress=progress)
+            else:
+                _write_bedpe(store, part, walked)
+        return [out]
 
 
 def _chosen(store: PriorStore, asked: Sequence[str] | None, form: str) -> list[str]:
@@ -103,6 +103,20 @@ def _check_place(out: Path, *, folder: bool, force: bool) -> None:
         )
     if folder and any(out.iterdir()) and not (out / SCHEMA_FILE).is_file():
         raise StoreError(f"{out} holds other files than an export, which are not replaced. Fix: give another place.")
+
+
+@contextmanager
+def _whole_or_as_before(out: Path) -> Iterator[None]:
+    """Name the place when the system stops its writing: a full disk, a folder that may not be written."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except (OSError, duckdb.OperationalError) as error:
+        raise StoreError(
+            f"{out} could not be written; what was there is as it was.\n  {error}\n"
+            "  Fix: make room or give another place."
+        ) from error
 
 
 @contextmanager

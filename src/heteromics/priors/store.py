@@ -331,8 +331,8 @@ class PriorStore:
         Raises
         ------
         StoreError
-            When ``out`` exists and ``force`` is not set, for an unknown format or table, or a table that the format
-            cannot hold.
+            When ``out`` exists and ``force`` is not set or cannot be written, for an unknown format or table, or a
+            table that the format cannot hold.
         """
         return export.export(self, Path(out), format, tables, min_score, force=force, progress=progress)
 
