@@ -99,9 +99,9 @@ def _identity(source: Source | None) -> list[str] | None:
 
 @cache
 def code_hash() -> str:
-    """Return the SHA-256 of all files of this package, so that tables made by other code are made again."""
-    folder, digest = Path(__file__).parent, hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
+    """Return the SHA-256 of the code that makes tables or reads their data, whose tables a change makes anew."""
+    folder, digest = Path(heteromics.__file__).parent, hashlib.sha256()
+    for path in sorted([*(folder / "priors").rglob("*"), *(folder / "data").rglob("*")]):
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(f"{path.relative_to(folder)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -93,7 +93,8 @@ class BuildContext:
     connection
         The database being built; tables of earlier builders can be queried, nothing may be written.
     assembly, chrom_style
-        Name of the assembly (``GRCh38``) and style of all chromosome names in the store (``ucsc``, ``ensembl`` or ``ncbi``).
+        Name of the assembly (``GRCh38``) and style of all chromosome names in the store: ``ucsc``, ``ensembl`` or
+        ``ncbi``.
     chromosomes
         Sizes in bp by chromosome name in the store's style, in the order of their codes.
     reported
