@@ -50,6 +50,21 @@ def test_infonce_gradcheck_and_order():
     assert symmetric_infonce(left[:1], right[:1], 2.0).item() == pytest.approx(0.0)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_infonce_of_half_precision_is_computed_in_single(device):
+    left = torch.randn(300, 64, generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
+    right, scale = (1.5 * left.detach()).requires_grad_(), torch.full((1,), 3.0, device=device, requires_grad=True)
+    plain = symmetric_infonce(left, right, scale)
+    expected = torch.autograd.grad(plain, (left, right, scale))
+    with torch.autocast(device, dtype=torch.bfloat16):
+        mixed = symmetric_infonce(left, right, scale)
+    torch.testing.assert_close(mixed, plain)
+    for one, other in zip(torch.autograd.grad(mixed, (left, right, scale)), expected, strict=True):
+        torch.testing.assert_close(one, other)
+    half = left.detach().bfloat16()
+    assert symmetric_infonce(half, half.float(), 3.0).dtype == torch.float32
+
+
 def all_pairs(mean, log_variance, values):
     """log q of every value under every row's Gaussian, N x N, as the definition has it."""
     q = Normal(mean[:, None], (log_variance / 2).exp()[:, None])
@@ -132,3 +147,7 @@ def test_shapes_that_differ_are_named():
         symmetric_infonce(torch.ones(2, 3), torch.ones(3, 3), 0.0)
     with pytest.raises(ModelError, match=r"found shapes \(2, 3\), \(2, 3\), \(2, 2\)"):
         club_bound(torch.ones(2, 3), torch.ones(2, 3), torch.ones(2, 2))
+    with pytest.raises(ModelError, match="N > 0"):
+        club_bound(*torch.ones(3, 0, 2))
+    with pytest.raises(ModelError, match="found negatives 'sampled'"):
+        club_bound(*torch.ones(3, 2, 2), negatives="sampled")

@@ -79,6 +79,17 @@ def test_permuted_cells_get_permuted_codes_and_a_seed_gives_one_codebook():
     assert torch.equal(copy.deepcopy(model).assign(z), model.assign(z))
 
 
+def test_codes_under_autocast_and_of_half_vectors_are_those_of_single_precision():
+    model, z = CrossVQ(400, 64), draw(1_000, 64).float()
+    expected = model.assign(z)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, loss = model({"rna": z})
+    assert torch.equal(found["rna"].code, expected)
+    assert loss.dtype == torch.float32
+    half = z.bfloat16()
+    assert torch.equal(model({"rna": half})[0]["rna"].code, model.assign(half.float()))
+
+
 def test_what_does_not_fit_is_said():
     with pytest.raises(ModelError, match="expected all"):
         CrossVQ(4, 3)({"rna": torch.ones(2, 3), "atac": torch.ones(3, 3)})

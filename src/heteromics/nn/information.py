@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import normalize
 
 from heteromics.errors import ModelError
+from heteromics.nn._compressed import compute_dtype
 
 __all__ = ["Club", "club_bound", "symmetric_infonce"]
 
@@ -33,7 +34,8 @@ def symmetric_infonce(left: Tensor, right: Tensor, log_scale: Tensor | float) ->
     Returns
     -------
     Tensor
-        A scalar in nats; log N is chance. Differentiable once. Memory is O(block x N), not N x N.
+        A scalar in nats; log N is chance. Differentiable once. Computed in float32 at least, under autocast too.
+        Memory is O(block x N), not N x N.
 
     Raises
     ------
@@ -49,8 +51,9 @@ def symmetric_infonce(left: Tensor, right: Tensor, log_scale: Tensor | float) ->
         raise ModelError(
             f"found shapes {tuple(left.shape)} and {tuple(right.shape)}, expected two equal (N, D), N > 0."
         )
-    scale = torch.as_tensor(log_scale, dtype=left.dtype, device=left.device).exp()
-    return _SymmetricInfoNCE.apply(normalize(left, dim=1), normalize(right, dim=1), scale)
+    dtype = compute_dtype(torch.promote_types(left.dtype, right.dtype))
+    scale = torch.as_tensor(log_scale, dtype=dtype, device=left.device).reshape(()).exp()
+    return _SymmetricInfoNCE.apply(normalize(left.to(dtype), dim=1), normalize(right.to(dtype), dim=1), scale)
 
 
 class _SymmetricInfoNCE(torch.autograd.Function):
@@ -61,7 +64,7 @@ class _SymmetricInfoNCE(torch.autograd.Function):
         by_row = left.new_empty(len(left))
         by_column = left.new_full((len(left),), -torch.inf)
         for rows in _row_blocks(len(left)):
-            logits = scale * (left[rows] @ right.T)
+            logits = scale * _products(left[rows], right.T)
             by_row[rows] = logits.logsumexp(1)
             by_column = torch.logaddexp(by_column, logits.logsumexp(0))
         ctx.save_for_backward(left, right, scale, by_row, by_column)
@@ -76,12 +79,18 @@ class _SymmetricInfoNCE(torch.autograd.Function):
         to_left, to_right = -scale * right, -scale * left
         to_scale = -(left * right).sum()
         for rows in _row_blocks(len(left)):
-            cosine = left[rows] @ right.T
+            cosine = _products(left[rows], right.T)
             chance = 0.5 * ((scale * cosine - by_row[rows, None]).exp() + (scale * cosine - by_column).exp())
-            to_left[rows] += scale * (chance @ right)
-            to_right += scale * (chance.T @ left[rows])
+            to_left[rows] += scale * _products(chance, right)
+            to_right += scale * _products(chance.T, left[rows])
             to_scale += (chance * cosine).sum()
         return share * to_left, share * to_right, share * to_scale
+
+
+def _products(one: Tensor, other: Tensor) -> Tensor:
+    """Multiply matrices as they are: half precision moves logits by more than the loss of a good fit."""
+    with torch.autocast(one.device.type, enabled=False):
+        return one @ other
 
 
 def _row_blocks(rows: int) -> list[slice]:
@@ -101,13 +110,18 @@ def club_bound(
     values
         v, shape (N, D).
     negatives
-        ``all``: the average over all N^2 pairs, exact. ``permuted``: each row against one other at random, as several
+        ``all``: the average over all N^2 pairs, exact. ``permuted``: each row against one row at random, as several
         public codes do; unbiased and noisier (torch's global generator).
 
     Returns
     -------
     Tensor
-        A scalar in nats: mean_i log q(v_i | u_i) - mean_ij log q(v_j | u_i).
+        A scalar in nats: mean_i log q(v_i | u_i) - mean_ij log q(v_j | u_i). Computed in float32 at least.
+
+    Raises
+    ------
+    ModelError
+        When the shapes differ, there is no row, or the negatives are none of the two.
 
     Notes
     -----
@@ -120,9 +134,12 @@ def club_bound(
     >>> club_bound(v, torch.zeros(2, 1), v).item()  # 0 - mean of (0, -2, -2, 0)
     1.0
     """
-    if not mean.shape == log_variance.shape == values.shape or values.ndim != 2:
+    if not mean.shape == log_variance.shape == values.shape or values.ndim != 2 or not len(values):
         shapes = ", ".join(str(tuple(one.shape)) for one in (mean, log_variance, values))
-        raise ModelError(f"found shapes {shapes}, expected three equal (N, D).")
+        raise ModelError(f"found shapes {shapes}, expected three equal (N, D), N > 0.")
+    if negatives not in ("all", "permuted"):
+        raise ModelError(f"found negatives {negatives!r}, expected 'all' or 'permuted'.")
+    mean, log_variance, values = (one.to(compute_dtype(one.dtype)) for one in (mean, log_variance, values))
     precision = (-log_variance).exp()
     if negatives == "all":
         centre = values.mean(0)
@@ -160,18 +177,11 @@ class Club(nn.Module):
 
     def forward(self, u: Tensor, v: Tensor, negatives: Literal["all", "permuted"] = "all") -> Tensor:
         """Return the bound, a scalar; its gradient reaches u and v, not q."""
-        frozen = {name: weight.detach() for name, weight in self.named_parameters()}
-        mean, log_variance = torch.func.functional_call(_Both(self), {f"club.{k}": w for k, w in frozen.items()}, (u,))
+        mean, log_variance = (
+            torch.func.functional_call(network, {k: w.detach() for k, w in network.named_parameters()}, (u,))
+            for network in (self.mean, self.log_variance)
+        )
         return club_bound(mean, log_variance, v, negatives=negatives)
-
-
-class _Both(nn.Module):
-    def __init__(self, club: Club) -> None:
-        super().__init__()
-        self.club = club
-
-    def forward(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        return self.club.mean(u), self.club.log_variance(u)
 
 
 def _network(width: int, hidden: int, out: int) -> nn.Sequential:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from heteromics.errors import ModelError
+from heteromics.nn._compressed import compute_dtype
 
 __all__ = ["CrossVQ", "Quantized", "code_perplexity"]
 
@@ -60,7 +61,7 @@ class CrossVQ(nn.Module):
         super().__init__()
         if codes < 2 or width < 1 or commitment < 0:
             raise ModelError(f"found {codes} codes, width {width}, commitment {commitment}; expected 2+, 1+, 0+.")
-        drawn = torch.randn(codes, width, generator=torch.Generator().manual_seed(seed)) * width**-0.5
+        drawn = torch.randn(codes, width, generator=torch.Generator().manual_seed(seed), device="cpu") * width**-0.5
         self.register_buffer("codebook", drawn)
         self.map = nn.Linear(width, width, bias=False)
         nn.init.eye_(self.map.weight)
@@ -87,7 +88,7 @@ class CrossVQ(nn.Module):
         shapes = {name: tuple(one.shape) for name, one in vectors.items()}
         if len(set(shapes.values())) != 1 or next(iter(shapes.values()))[1:] != (self.codebook.shape[1],):
             raise ModelError(f"found shapes {shapes}, expected all (N, {self.codebook.shape[1]}).")
-        codes = self.map(self.codebook)
+        codes = self._codes()
         found = {name: nearest_code(one, codes) for name, one in vectors.items()}
         loss = codes.new_zeros(())
         for name, one in vectors.items():
@@ -102,15 +103,24 @@ class CrossVQ(nn.Module):
     def assign(self, vectors: Tensor) -> Tensor:
         """Return the code of each vector, shape (N,), int64; for use after training."""
         with torch.no_grad():
-            return nearest_code(vectors, self.map(self.codebook))
+            return nearest_code(vectors, self._codes())
+
+    def _codes(self) -> Tensor:
+        with torch.autocast(self.codebook.device.type, enabled=False):  # the same codes in training and after
+            return self.map(self.codebook)
 
 
 def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
-    """Return the nearest code (Euclidean; the first of equals) of each vector, (N, D) and (K, D) to (N,), in blocks."""
-    with torch.no_grad():
+    """Return the nearest code (Euclidean; the first of equals) of each vector, (N, D) and (K, D) to (N,), in blocks.
+
+    In float32 at least, under autocast too: near codes are told apart by less than half precision holds.
+    """
+    dtype = compute_dtype(torch.promote_types(vectors.dtype, codes.dtype))
+    vectors, codes = vectors.detach().to(dtype), codes.detach().to(dtype)
+    with torch.autocast(codes.device.type, enabled=False):
         length = codes.square().sum(1)
         step = max(1, _BLOCK // len(codes))
-        parts = [(length - 2 * block @ codes.T).argmin(1) for block in vectors.detach().split(step)]
+        parts = [(length - 2 * block @ codes.T).argmin(1) for block in vectors.split(step)]
         return torch.cat(parts)
 
 
