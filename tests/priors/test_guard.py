@@ -9,6 +9,7 @@ from heteromics.priors.guard import (
     AssemblyCheckConfig,
     AtStarts,
     judge_fasta,
+    judge_reach,
     judge_sizes,
     judge_starts,
     peaks_at_starts,
@@ -115,6 +116,25 @@ def test_fasta_sequences_may_end_early_but_not_late():
     assert judge_fasta({"other": 900}, {"chr1": 800}).verdict == "not enough data"
 
 
+def test_genes_that_end_early_are_told_on_chromosomes_with_many():
+    sizes = {"a": 10_000, "b": 10_000, "c": 10_000}
+    chrom = np.repeat([0, 1, 2], [1_000, 999, 1_200])
+    tss = np.concatenate([np.arange(8_000, 9_000), np.arange(999), np.arange(1_200)])
+    row = judge_reach(sizes, chrom, tss)
+    assert (row.found, row.expected, row.verdict) == (0.12, 0.9, "suspect")
+    assert row.detail == "on 1 of 2 chromosomes with many genes the last lies far from the end: c (at 12%)"
+    whole = judge_reach(sizes, chrom[chrom < 2], tss[chrom < 2])
+    assert (whole.found, whole.verdict) == (0.9, "fits")
+    assert judge_reach(sizes, chrom[chrom == 1], tss[chrom == 1]).verdict == "not enough data"
+    assert judge_reach(sizes, chrom[:0], tss[:0]).verdict == "not enough data"
+
+
+def test_genes_that_end_early_are_noted_and_stop_nothing(wrong):
+    lines = "".join(f'chr1\tx\tgene\t{place}\t{place}\t.\t+\t.\tgene_id "E{place}";\n' for place in range(1, 1_001))
+    wrong.with_name("genes.gtf").write_text(lines)
+    assert checks(wrong).loc["reach of genes", "verdict"] == "suspect"
+
+
 def test_impossible_keys_are_refused():
     for keys in ({"window_bp": -1}, {"least_ratio": 1.0}):
         with pytest.raises(ValueError, match="expected 0 or more and above 1"):
@@ -154,6 +174,7 @@ def test_a_store_says_that_its_sources_fit(wrong):
     assert rows["verdict"].to_dict() == {
         "lengths of chromosomes": "not enough data",
         "peaks at transcription starts": "fits",
+        "reach of genes": "not enough data",
     }
     assert rows.loc["peaks at transcription starts", "found"] > 0.25
     assert rows.loc["peaks at transcription starts", "expected"] < 0.15
@@ -171,7 +192,7 @@ def test_peaks_of_another_assembly_stop_the_build_unless_they_are_to_be_reported
 def test_a_fasta_index_is_looked_at_where_there_is_one(wrong):
     fasta = wrong.with_name("genome.fa")
     fasta.write_text(">chr1\nACGT\n")
-    assert len(checks(wrong, f"source.fasta={fasta}")) == 2
+    assert len(checks(wrong, f"source.fasta={fasta}")) == 3
     wrong.with_name("checked.duckdb").unlink()
     wrong.with_name("genome.fa.fai").write_text("chr1\t40000001\t6\t60\t61\n")
     with pytest.raises(WrongAssembly, match="1 of 1 sequences are longer than their chromosomes: chr1"):

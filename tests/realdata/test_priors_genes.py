@@ -12,6 +12,7 @@ from heteromics.priors import PriorStore
 from heteromics.priors.gene_files import read_gene_models
 from heteromics.priors.gene_models import Kind, Parts
 from heteromics.priors.gene_parts import merged_parts
+from heteromics.priors.guard import judge_reach
 
 pytestmark = pytest.mark.realdata
 
@@ -262,3 +263,13 @@ def share_inside(windows, tss):
     """Return the share of genes with a start in one of their windows."""
     inside = (tss >= windows["start"]) & (tss < windows["end"])
     return inside.groupby(windows["symbol"]).any().mean()
+
+
+@pytest.mark.parametrize(("annotation", "share", "verdict"), [(CHR1, 0.46, "suspect"), (MOUSE, 0.99, "fits")])
+def test_an_annotation_that_was_cut_short_is_told(stores, annotation, share, verdict):
+    """The genes of chromosome 1 end at 114.5 of 249 Mb; those of mouse reach the ends of all 20 with many genes."""
+    store = stores(annotation)
+    genes = store.connection.sql("SELECT code, tss FROM gene JOIN chromosome USING (chrom)").df()
+    sizes = store.frame("chromosome").set_index("chrom")["size"].to_dict()
+    row = judge_reach(sizes, genes["code"].to_numpy(np.int64), genes["tss"].to_numpy(np.int64))
+    assert (round(row.found, 2), row.verdict) == (share, verdict)

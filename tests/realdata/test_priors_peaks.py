@@ -133,6 +133,9 @@ def test_right_assemblies_fit(mouse, human, mirror, tmp_path):
     assert found > 0.3
     sizes = mouse.frame("assembly_check").set_index("check_name").loc["lengths of chromosomes"]
     assert (sizes["found"], sizes["verdict"]) == (1.0, "fits")
+    for store in (mouse, human):
+        reach = store.frame("assembly_check").set_index("check_name").loc["reach of genes"]
+        assert (reach["found"] > 0.99, reach["verdict"]) == (True, "fits")
 
 
 @pytest.mark.parametrize(

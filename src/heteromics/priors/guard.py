@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from heteromics.errors import WrongAssembly
+from heteromics.errors import WrongAssembly, some
 from heteromics.priors._accessions import agreeing, known_assembly
 from heteromics.priors._bed import intervals_of
 from heteromics.priors.assembly import read_sizes, recognised, to_style
@@ -39,6 +39,10 @@ LEAST_HITS = 50
 """Peaks at starts, or for doubt at moved starts, below which the check says nothing: ratios are off by 15 % or more."""
 MOST_COVERED = 0.25
 """Share of moved starts inside peaks above which the check says nothing: tiles and bins cover all starts alike."""
+MANY_GENES = 1_000
+"""Genes from which on a chromosome should have some near its end; human Y, whose last 30 Mb have none, has some 600."""
+LEAST_REACH = 0.9
+"""Share of a chromosome up to its last gene; 0.99 and more on all those of man and mouse with so many genes."""
 
 
 class AtStarts(NamedTuple):
@@ -83,6 +87,7 @@ class AssemblyCheckConfig:
     ----------
     on_suspect
         Stop the build when a check speaks against one assembly, or note it in table ``assembly_check`` and go on.
+        Genes that end early, as where an annotation was cut short, are only ever noted.
     window_bp
         A peak is at a transcription start when it has a base within this many bp of it.
     least_ratio
@@ -232,13 +237,46 @@ def judge_fasta(fasta: Mapping[str, int], sizes: Mapping[str, int]) -> Verdict:
     return Verdict(check, equal, 1.0, "fits", f"none of {len(shared)} sequences is longer than its chromosome")
 
 
+def judge_reach(sizes: Mapping[str, int], chrom: Ints, tss: Ints) -> Verdict:
+    """Say whether genes reach the ends of their chromosomes, which they do not in an annotation that was cut short.
+
+    Parameters
+    ----------
+    sizes
+        Length of each chromosome in bp, in the order of their codes.
+    chrom, tss
+        Chromosome code and place of the transcription starts, shape (G,), int64. Chromosomes with fewer than
+        ``MANY_GENES`` are left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> starts = np.arange(0, 115_000_000, 50_000)
+    >>> judge_reach({"chr1": 248_956_422}, np.zeros(starts.size, np.int64), starts).detail
+    'on 1 of 1 chromosomes with many genes the last lies far from the end: chr1 (at 46%)'
+    """
+    check, names = "reach of genes", list(sizes)
+    last = np.zeros(len(names), np.int64)
+    np.maximum.at(last, chrom, tss + 1)
+    many = np.flatnonzero(np.bincount(chrom, minlength=len(names)) >= MANY_GENES).tolist()
+    if not many:
+        return Verdict(check, np.nan, LEAST_REACH, "not enough data", f"no chromosome has {MANY_GENES:,} genes")
+    share = {names[row]: float(last[row]) / sizes[names[row]] for row in many}
+    short = [f"{name} (at {reached:.0%})" for name, reached in share.items() if reached < LEAST_REACH]
+    if not short:
+        said = f"genes reach the ends of all {len(many)} chromosomes with many"
+        return Verdict(check, min(share.values()), LEAST_REACH, "fits", said)
+    said = f"on {len(short)} of {len(many)} chromosomes with many genes the last lies far from the end: {some(short)}"
+    return Verdict(check, min(share.values()), LEAST_REACH, "suspect", said)
+
+
 def build_assembly_check(context: BuildContext, config: AssemblyCheckConfig) -> Built:
     """Build table ``assembly_check``: one row per check, with what was found, what was expected, and the verdict.
 
     Raises
     ------
     WrongAssembly
-        When a verdict is ``suspect``, unless the recipe says ``on_suspect: report``.
+        When a verdict on the assembly is ``suspect``, unless the recipe says ``on_suspect: report``.
     """
     verdicts = [judge_sizes(context.assembly, context.chromosomes)]
     if context.has_source("fasta"):
@@ -248,10 +286,11 @@ def build_assembly_check(context: BuildContext, config: AssemblyCheckConfig) -> 
     genes = context.query("SELECT code, tss FROM gene JOIN chromosome USING (chrom) ORDER BY code, tss")
     peaks = context.query("SELECT code, chrom_start, chrom_end FROM peak JOIN chromosome USING (chrom)")
     context.progress("peaks at transcription starts")
+    chrom, tss = genes["code"].to_numpy().astype(np.int64), genes["tss"].to_numpy()
     at = peaks_at_starts(
         intervals_of(peaks),
-        genes["code"].to_numpy().astype(np.int64),
-        genes["tss"].to_numpy(),
+        chrom,
+        tss,
         np.array(list(context.chromosomes.values()), np.int64),
         window_bp=config.window_bp,
     )
@@ -264,10 +303,11 @@ def build_assembly_check(context: BuildContext, config: AssemblyCheckConfig) -> 
             "  Fix: give files of one assembly, or lift the peaks over to it. If they are right, set "
             "`nodes.assembly_check.on_suspect: report`."
         )
+    verdicts.append(judge_reach(context.chromosomes, chrom, tss))
     columns = (pa.array(values, from_pandas=True) for values in zip(*verdicts, strict=True))
     return Built({"assembly_check": pa.table(dict(zip(Verdict._fields, columns, strict=True)))})
 
 
 def estimate_assembly_check(_plan: PlanContext, _config: AssemblyCheckConfig) -> Estimated:
     """Estimate the number of checks."""
-    return {"assembly_check": 2}
+    return {"assembly_check": 3}

@@ -76,7 +76,7 @@ TABLES = (
     TableSchema(
         "assembly_check",
         "books",
-        "What spoke for or against the sources being of one assembly",
+        "What spoke for or against the sources being of one assembly, and whether genes reach the ends of chromosomes",
         (
             identifier("check_name", "what was looked at"),
             Column("found", "DOUBLE", "value seen; NULL where there is nothing to see", True),
