@@ -128,6 +128,22 @@ def test_features_are_redrawn_in_training_alone_and_saved():
     torch.testing.assert_close(other.eval()(tokens), attend.eval()(tokens))
 
 
+def test_features_may_be_redrawn_before_the_backward():
+    attend, tokens = layer("performer", redraw_every=1).train(), draw(4, 12)
+    (attend(tokens) + attend(tokens)).sum().backward()
+    assert attend.project.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["performer", "flow"])
+def test_sums_over_many_tokens_are_not_taken_in_half_precision(kind):
+    tokens, attend = draw(3_000, 12, dtype=torch.float32), layer(kind).float()
+    attend.project.bias.data[:24] -= 12 * (kind == "flow")  # flows near 1e-10, below what float16 holds
+    expected = attend(tokens)
+    found = attend.half()(tokens.half())
+    assert found.dtype == torch.float16
+    torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=2e-3)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_token_and_one_token(kind):
     attend = layer(kind)
@@ -148,3 +164,7 @@ def test_what_does_not_fit_is_said():
         SetAttention(10, 3)
     with pytest.raises(ModelError, match="offsets must rise from 0 to the 4 tokens"):
         layer("exact")(draw(4, 12), torch.tensor([0, 3]))
+    with pytest.raises(ModelError, match="offsets must rise from 0 to the 4 tokens"):
+        layer("exact")(draw(4, 12), torch.tensor([], dtype=torch.int64))
+    with pytest.raises(ModelError, match="found 0 heads and 266 features"):
+        SetAttention(12, 0)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, softmax
 
 from heteromics.errors import ModelError
+from heteromics.nn._compressed import compute_dtype
 
 __all__ = ["SetAttention", "exact_attention", "flow_attention", "orthogonal_features", "performer_attention"]
 
@@ -42,14 +43,14 @@ def performer_attention(query: Tensor, key: Tensor, value: Tensor, features: Ten
     -------
     Tensor
         Shape (H, L, D). With phi(x) = exp(w x - |x|^2 / 2), the mean of phi(q) phi(k) over features w is exp(q k)
-        (Choromanski et al. 2021, lemma 1); q and k are divided by D^(1/4) first. The largest exponents are taken out:
-        they cancel.
+        (Choromanski et al. 2021, lemma 1); q and k are divided by D^(1/4) first. The largest exponents are taken out,
+        which cancels, and 1e-6 is added to every phi, as in the authors' code, so that no row is left without weight.
     """
     query, key = query * query.shape[-1] ** -0.25, key * key.shape[-1] ** -0.25
     query = _positive(query, features, dim=(-1,))
     key = _positive(key, features, dim=(-1, -2))
     summary = key.transpose(-1, -2) @ value  # (H, M, D)
-    return (query @ summary) / (query @ key.sum(-2)[..., None]).clamp(min=torch.finfo(query.dtype).tiny)
+    return (query @ summary) / (query @ key.sum(-2)[..., None])
 
 
 def _positive(x: Tensor, features: Tensor, dim: tuple[int, ...]) -> Tensor:
@@ -60,14 +61,14 @@ def _positive(x: Tensor, features: Tensor, dim: tuple[int, ...]) -> Tensor:
 def orthogonal_features(count: int, width: int, generator: torch.Generator | None = None) -> Tensor:
     """Draw random features, orthogonal in blocks of ``width``, each as long as a Gaussian vector; shape (count, width).
 
-    Each row alone is N(0, I) (Choromanski et al. 2021, section 3.3).
+    Each row alone is N(0, I) (the orthogonal features of Choromanski et al. 2021). float32, on the generator's device.
     """
-    blocks = []
+    blocks, device = [], None if generator is None else generator.device
     for _ in range(math.ceil(count / width)):
-        gaussian = torch.randn(width, width, dtype=torch.float64, generator=generator)
+        gaussian = torch.randn(width, width, dtype=torch.float64, generator=generator, device=device)
         directions, triangle = torch.linalg.qr(gaussian)
         signed = directions * triangle.diagonal().sign()  # makes the rotation uniform (Mezzadri 2007)
-        length = torch.randn(width, width, dtype=torch.float64, generator=generator).norm(dim=1)
+        length = torch.randn(width, width, dtype=torch.float64, generator=generator, device=device).norm(dim=1)
         blocks.append(signed.T * length[:, None])
     return torch.cat(blocks)[:count].float()
 
@@ -76,8 +77,10 @@ def flow_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention by conserved flows, linear in the number of tokens; shapes (H, L, D), returns (H, L, D).
 
     With q and k through a sigmoid: incoming I_i = q_i . sum k and outgoing O_j = k_j . sum q; conserved by the other
-    side, I'_i = q_i . sum (k_j / O_j) and O'_j = k_j . sum (q_i / I_i), the latter within -1 and 1; the result is
-    sigmoid(I'_i) (q_i / I_i) . sum_j k_j^T (L softmax_j(O') v_j) (Wu et al. 2022, equations 4 to 8).
+    side, I'_i = q_i . sum (k_j / O_j) and O'_j = k_j . sum (q_i / I_i); competition among sources V'_j = softmax_j(O')
+    v_j, aggregation A_i = (q_i / I_i) . sum_j k_j^T V'_j and allocation to sinks sigmoid(I'_i) A_i (Wu et al. 2022,
+    section 3). The authors' code, followed here, further keeps O' within -1 and 1, takes L V' for V', so that weights
+    are 1 on average, and adds 1e-6 to both factors of each flow.
     """
     query, key = query.sigmoid(), key.sigmoid()
     all_keys, all_queries = key.sum(-2, keepdim=True), query.sum(-2, keepdim=True)
@@ -132,6 +135,8 @@ class SetAttention(nn.Module):
         super().__init__()
         if kind not in ("exact", "performer", "flow"):
             raise ModelError(f"found attention {kind!r}, expected 'exact', 'performer' or 'flow'.")
+        if heads < 1 or features < 1:
+            raise ModelError(f"found {heads} heads and {features} features, expected 1 or more of each.")
         if head_width is None and width % heads:
             raise ModelError(f"width {width} does not divide into {heads} heads. Fix: give head_width.")
         self.kind, self.heads, self.redraw_every = kind, heads, redraw_every
@@ -156,12 +161,13 @@ class SetAttention(nn.Module):
         Returns
         -------
         Tensor
-            Shape (L, width). A token sees nothing of another group.
+            Shape (L, width). A token sees nothing of another group. ``performer`` and ``flow``, which sum over all
+            tokens, do so in float32 at least, under autocast too.
         """
         bounds = [0, len(tokens)] if offsets is None else offsets.tolist()
-        if bounds[0] != 0 or bounds[-1] != len(tokens) or any(a > b for a, b in itertools.pairwise(bounds)):
+        if [*bounds[:1], *bounds[-1:]] != [0, len(tokens)] or any(a > b for a, b in itertools.pairwise(bounds)):
             raise ModelError(
-                f"offsets must rise from 0 to the {len(tokens):,} tokens; found {bounds[:3]} ... {bounds[-1]}."
+                f"offsets must rise from 0 to the {len(tokens):,} tokens; found {bounds[:3]} ... {bounds[-1:]}."
             )
         if self.kind == "performer" and self.training and self.redraw_every:
             self._count_step()
@@ -176,11 +182,14 @@ class SetAttention(nn.Module):
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if self.kind == "exact":
             return exact_attention(query, key, value)
-        if self.kind == "flow":
-            return flow_attention(query, key, value)
-        return performer_attention(query, key, value, self.omega.to(query.dtype))
+        given, dtype = query.dtype, compute_dtype(query.dtype)
+        with torch.autocast(query.device.type, enabled=False):
+            query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+            if self.kind == "flow":
+                return flow_attention(query, key, value).to(given)
+            return performer_attention(query, key, value, self.omega.to(dtype)).to(given)
 
     def _count_step(self) -> None:
         if self.redraw_every and int(self.steps) and int(self.steps) % self.redraw_every == 0:
-            self.omega.copy_(orthogonal_features(*self.omega.shape))
+            self.omega = orthogonal_features(*self.omega.shape).to(self.omega)  # a backward may still need the old
         self.steps += 1
