@@ -46,7 +46,8 @@ _CONTROL = re.compile(
 _COUNTED = re.compile(r"[\W_]+(\d|recombinant)$", re.IGNORECASE)
 """What several antibodies of one target are told apart by: ``TIGIT-2``, ``TIGIT.1``."""
 _EITHER = re.compile(r"igg[1-4]?")
-_CD = re.compile(r"cdw?(\d+[a-z0-9]*)")
+_CD = re.compile(r"cdw?((\d+)[a-z0-9]*)")
+_CHAIN = re.compile(r"[a-z]\d?")
 
 
 class Antibody(NamedTuple):
@@ -123,14 +124,21 @@ def _hyphened(name: str) -> str:
 def _cd_rule(hyphened: str) -> str:
     """Find the rule of a CD antigen: the whole name, or its parts that are CD antigens; what follows is a clone.
 
-    Parts stay apart, so that CD3-1, the first of two CD3 antibodies, is not CD31.
+    Parts stay apart, so that CD3-1, the first of two CD3 antibodies, is not CD31; a chain alone (CD172a/b) is one of
+    the antigen before it.
     """
     if hyphened in rules():
         return hyphened
     parts = hyphened.split("-")
     if len(parts) > 1 and (chain := _initials(parts[1])).isalpha() and len(chain) == 1 and parts[0] + chain in rules():
         return parts[0] + chain
-    found = ["cd" + cd[1] for part in parts if (cd := _CD.fullmatch(_initials(part)))]
+    found, number = [], ""
+    for part in map(_initials, parts):
+        if cd := _CD.fullmatch(part):
+            number = "cd" + cd[2]
+            found.append("cd" + cd[1])
+        elif _CHAIN.fullmatch(part):
+            found.append(number + part)
     return "+".join(dict.fromkeys(one for one in found if one in rules()))
 
 
