@@ -128,7 +128,9 @@ def test_truncated_gzip_is_said_to_be(tmp_path):
 def test_nothing_to_link_is_an_error(tmp_path):
     with pytest.raises(PriorError, match=r"no line has a gene of table gene at both ends"):
         build(tmp_path, "FBgn1,FBgn2\n")
-    with pytest.raises(PriorError, match=r"none of its 7 lines links two genes(.|\n)*lower edges.pairs.min_weight.own"):
+    with pytest.raises(
+        PriorError, match=r"none of its 7 lines links two different genes(.|\n)*lower edges.pairs.min_weight.own"
+    ):
         build(tmp_path, COSTS, PairsConfig(min_weight={"own": 2}))
     with pytest.raises(RecipeError, match=r"found no source pairs_\*"):
         build_pairs(context_with({}), PairsConfig())

@@ -73,6 +73,11 @@ def test_least_confidence_leaves_lines_out_and_counts_them(tmp_path):
     built = build(tmp_path, DOROTHEA, RegulonConfig(min_confidence="C"))
     assert [edge[3] for edge in edges(built)] == ["A", "C"]
     assert tally(built, "tf_gene")["filtered"] == 2
+    poor = "tf,confidence,target,mor\nTP53,D,JUN,1\nAP1,A,JUN,1\n"
+    with pytest.raises(
+        PriorError, match=r"none of its 2 lines is of class C or better and links two genes(.|\n)*lower"
+    ):
+        build(tmp_path, poor, RegulonConfig(min_confidence="C"))
     assert len(edges(build(tmp_path, TRRUST, RegulonConfig(min_confidence="A")))) == 3  # it has no classes
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from heteromics.errors import PriorError
 from heteromics.priors._ends import Ends, join_ends, members_of, nothing_linked, tally
 from heteromics.priors._regulon_files import CLASSES, Regulons, read_regulons
 from heteromics.priors.tables import Built, Count, Match, Source
@@ -115,7 +116,8 @@ def build_regulons(context: BuildContext, config: RegulonConfig) -> Built:
     UnreadableFile
         As :func:`~heteromics.priors._regulon_files.read_regulons`.
     PriorError
-        When no line of a source has a factor and a target in table ``gene``.
+        When no line of a source has a factor and a target in table ``gene``, or none of these is of a class that is
+        kept.
     """
     sources = members_of(context, FAMILY, "edges.regulons")
     parts, matches, counts = [], [], []
@@ -128,6 +130,11 @@ def build_regulons(context: BuildContext, config: RegulonConfig) -> Built:
             raise nothing_linked(source, [*regulons.tf, *regulons.target])
         reach = kept & both
         line = np.flatnonzero(reach)
+        if not line.size:
+            raise PriorError(
+                f"{source.label}: none of its {len(regulons.tf):,} lines is of class {config.min_confidence} or better "
+                "and links two genes. Fix: lower edges.regulons.min_confidence."
+            )
         merged = merge_targets(
             ends.rows["TFs"][line],
             ends.rows["targets"][line],
