@@ -28,6 +28,17 @@ def test_match_bars_show_shares_that_add_up_to_one():
     assert [text.get_text() for text in axes.texts] == ["10", "5"]
 
 
+def test_no_two_outcomes_look_alike():
+    from heteromics.priors.outcomes import OUTCOMES
+
+    summary = pd.DataFrame({"table_name": "gene", "source": "a", "outcome": list(OUTCOMES), "n": 1})
+    (axes,) = plot.match_bars(summary).axes
+    looks = {(bar[0].get_facecolor(), bar[0].get_hatch()) for bar in axes.containers}
+    assert len(looks) == len(OUTCOMES)
+    plain = {bar.get_label(): bar[0].get_facecolor() for bar in axes.containers}
+    assert plain["same place"] not in {plain["absent"], plain["wrong assembly"]}
+
+
 def test_link_distances_bin_every_link():
     rng = np.random.default_rng(0)
     offset = rng.integers(-150_000, 150_000, 500)
@@ -58,6 +69,7 @@ def test_layered_draws_nodes_and_one_line_an_edge():
         (lambda: plot.match_bars(SUMMARY.iloc[:0]), "found 0 rows"),
         (lambda: plot.link_distances(pd.DataFrame({"weight": [1.0]})), "lacking signed_offset"),
         (lambda: plot.layered(nx.MultiDiGraph(), {"a": ["x"]}), "1 nodes are not in the graph: x"),
+        (lambda: plot.layered(nx.MultiDiGraph(), {}), "no node in any layer"),
         (lambda: plot.layered(nx.path_graph(50), {"a": range(50)}), "found {'a': 50}, expected at most 40"),
     ],
 )

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_JOINED = ("matched", "version_stripped", "alias", "case_folded", "mygene")
+_JOINED = ("matched", "version_stripped", "alias", "case_folded", "same_place", "aggregated", "overlapping", "mygene")
+_HATCHES = ("", "////", "....", "xxxx")
 _MOST_NAMES = 40
 
 
@@ -47,10 +48,10 @@ def match_bars(summary: pd.DataFrame) -> Figure:
     share = counts.div(counts.sum(axis=1), axis=0)
     figure, (axes,) = new_figure(8.8, 0.8 + 0.3 * len(share))
     place, left = np.arange(len(share)), np.zeros(len(share))
-    colours = _outcome_colours(share.columns)
+    looks = _outcome_looks(share.columns)
     for outcome in share.columns:
         width = share[outcome].to_numpy(float)
-        axes.barh(place, width, left=left, height=0.7, color=colours[outcome], label=outcome.replace("_", " "))
+        axes.barh(place, width, left=left, height=0.7, label=outcome.replace("_", " "), **looks[outcome])
         left += width
     for row, total in enumerate(counts.sum(axis=1)):
         axes.text(1.01, row, f"{total:,.0f}", va="center", fontsize=8)
@@ -67,12 +68,17 @@ def _in_order(outcomes: Iterable[str]) -> list[str]:
     return [*joined, *sorted(set(outcomes) - set(joined))]
 
 
-def _outcome_colours(outcomes: Iterable[str]) -> dict[str, str]:
+def _outcome_looks(outcomes: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Give each outcome a colour, and a hatch where its colour has been given before."""
     cool, warm = [COLOURS[0], COLOURS[2], COLOURS[4]], [COLOURS[5], COLOURS[1], COLOURS[6], COLOURS[3], GREY]
     names = list(outcomes)
     joined = [name for name in names if name in _JOINED]
     others = [name for name in names if name not in _JOINED]
-    return {name: cool[i % 3] for i, name in enumerate(joined)} | {name: warm[i % 5] for i, name in enumerate(others)}
+    return {
+        name: {"color": tones[i % len(tones)], "hatch": _HATCHES[i // len(tones) % len(_HATCHES)], "edgecolor": "white"}
+        for tones, listed in ((cool, joined), (warm, others))
+        for i, name in enumerate(listed)
+    }
 
 
 def link_distances(links: pd.DataFrame) -> Figure:
@@ -124,8 +130,11 @@ def layered(
     Raises
     ------
     DataError
-        When a node is not in the graph, or a layer holds more than 40 nodes, which nobody can read.
+        When there is no node to draw, a node is not in the graph, or a layer holds more than 40 nodes, which
+        nobody can read.
     """
+    if not any(layers.values()):
+        raise DataError(f"layered: found no node in {some(layers) or 'any layer'}, expected one or more.")
     strange = [node for nodes in layers.values() for node in nodes if node not in graph]
     if strange:
         raise DataError(f"layered: {len(strange)} nodes are not in the graph: {some(strange)}.")
