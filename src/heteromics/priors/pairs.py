@@ -199,7 +199,8 @@ def build_pairs(context: BuildContext, config: PairsConfig) -> Built:
         if not line.size:
             raise PriorError(
                 f"{source.label}: none of its {len(listed.a):,} lines links two different genes with a weight of at "
-                f"least {config.min_weight.get(name, 0):g}. Fix: lower edges.pairs.min_weight.{name}, or look at the names."
+                f"least {config.min_weight.get(name, 0):g}. Fix: lower edges.pairs.min_weight.{name}, or look at the "
+                "names."
             )
         merged = merged._replace(first=line[merged.first])
         parts.append(_table(name, source, listed, score_is, merged, ends))
