@@ -27,6 +27,12 @@ _HOME = {
     "regression_scores": "metrics",
     "regression_table": "metrics",
     "rmse": "metrics",
+    "AveragePrecision": "retrieval",
+    "Foscttm": "retrieval",
+    "foscttm": "retrieval",
+    "matching_score": "retrieval",
+    "mean_average_precision": "retrieval",
+    "recall_at": "retrieval",
 }
 
 __all__ = list(_HOME)
