@@ -46,12 +46,14 @@ def match_bars(summary: pd.DataFrame) -> Figure:
     counts = summary.pivot_table(index=["table_name", "source"], columns="outcome", values="n", aggfunc="sum")
     counts = counts.fillna(0.0)[_in_order(counts.columns)]
     share = counts.div(counts.sum(axis=1), axis=0)
-    figure, (axes,) = new_figure(8.8, 0.8 + 0.3 * len(share))
+    figure, (axes,) = new_figure(8.8, max(0.8 + 0.3 * len(share), 0.5 + 0.2 * share.shape[1]))
     place, left = np.arange(len(share)), np.zeros(len(share))
     looks = _outcome_looks(share.columns)
     for outcome in share.columns:
         width = share[outcome].to_numpy(float)
-        axes.barh(place, width, left=left, height=0.7, label=outcome.replace("_", " "), **looks[outcome])
+        colour, hatch = looks[outcome]
+        bar = axes.barh(place, width, 0.7, left, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
+        bar.set_label(outcome.replace("_", " "))
         left += width
     for row, total in enumerate(counts.sum(axis=1)):
         axes.text(1.01, row, f"{total:,.0f}", va="center", fontsize=8)
@@ -68,14 +70,14 @@ def _in_order(outcomes: Iterable[str]) -> list[str]:
     return [*joined, *sorted(set(outcomes) - set(joined))]
 
 
-def _outcome_looks(outcomes: Iterable[str]) -> dict[str, dict[str, str]]:
+def _outcome_looks(outcomes: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Give each outcome a colour, and a hatch where its colour has been given before."""
     cool, warm = [COLOURS[0], COLOURS[2], COLOURS[4]], [COLOURS[5], COLOURS[1], COLOURS[6], COLOURS[3], GREY]
     names = list(outcomes)
     joined = [name for name in names if name in _JOINED]
     others = [name for name in names if name not in _JOINED]
     return {
-        name: {"color": tones[i % len(tones)], "hatch": _HATCHES[i // len(tones) % len(_HATCHES)], "edgecolor": "white"}
+        name: (tones[i % len(tones)], _HATCHES[i // len(tones) % len(_HATCHES)])
         for tones, listed in ((cool, joined), (warm, others))
         for i, name in enumerate(listed)
     }
