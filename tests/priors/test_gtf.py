@@ -85,6 +85,8 @@ def test_the_bytes_decide_how_a_file_is_read_not_its_name(tmp_path, name, pack):
         ("chr1\tsrc\tgene\t1\t5\t.\t+\tgene_id \"A\";", "found 8 tab-separated columns, expected 9"),
         ("chr1 src gene 1 5 . + . gene_id \"A\";", "found 1 tab-separated columns, expected 9. Were tabs replaced"),
         ("chr1\tsrc\tgene\tone\t5\t.\t+\t.\tgene_id \"A\";", "found start 'one' and end '5', expected whole numbers"),
+        ("chr1\tsrc\tgene\t 1\t5\t.\t+\t.\tgene_id \"A\";", "found start ' 1' and end '5', expected whole numbers"),
+        ("chr1\tsrc\tgene\t1\t99999999999999999999\t.\t+\t.\t", "found start '1' and end '99999999999999999999'"),
         ("chr1\tsrc\tCDS\t1\t5e3\t.\t+\t.\tgene_id \"A\";", "found start '1' and end '5e3', expected whole numbers"),
         ("chr1\tsrc\tgene\t0\t5\t.\t+\t.\tgene_id \"A\";", "found start 0 and end 5, expected 1 <= start <= end"),
         ("chr1\tsrc\texon\t9\t5\t.\t+\t.\tgene_id \"A\";", "found start 9 and end 5"),

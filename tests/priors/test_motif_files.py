@@ -68,6 +68,11 @@ def test_meme_agrees_with_biopython(tmp_path):
         np.testing.assert_allclose(p, np.array([other.pwm[base] for base in "ACGT"]).T, atol=0.06)
 
 
+def test_sites_may_be_written_with_an_exponent(tmp_path):
+    text = "MEME version 4\nMOTIF a\nletter-probability matrix: alength= 4 w= 1 nsites= 1e+3 E= 1e-9\n0.5 0.5 0 0\n"
+    assert read_motifs(written(tmp_path / "motifs.meme", text))[0].counts.tolist() == [[500, 500, 0, 0]]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -165,6 +170,7 @@ def test_what_is_written_is_read_in_both_orientations(tmp_path_factory, matrices
         (">one\n>two\n4 16 0 0\n", r"line 1: motif one has no positions"),
         (">one\nA []\nC []\nG []\nT []\n", r"line 1: motif one has no positions"),
         (">\n4 16 0 0\n", r"line 1: found '>' alone"),
+        ("MEME version 4\nMOTIF\n", r"line 2: found 'MOTIF' alone, expected 'MOTIF' and a motif's id"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_file_is_said_with_its_line(tmp_path, text, message):

@@ -179,8 +179,8 @@ def _problem(fields: list[str], dialect: Dialect) -> str:
     values = dict(zip(COLUMNS, fields, strict=True))
     if not dialect.reads(values["feature"]) and not _bed_hint(fields):
         return ""
-    start, end = values["start"].strip(), values["end"].strip()
-    if not (re.fullmatch(r"\d+", start) and re.fullmatch(r"\d+", end)):
+    start, end = values["start"], values["end"]
+    if not (re.fullmatch(r"\d{1,18}", start) and re.fullmatch(r"\d{1,18}", end)):
         return f"found start {start!r} and end {end!r}, expected whole numbers.{_bed_hint(fields)}"
     if not 1 <= int(start) <= int(end):
         return f"found start {start} and end {end}, expected 1 <= start <= end."

@@ -106,6 +106,14 @@ def _blocks(rows: list[_Row], sign: str) -> list[_Block]:
     ]
 
 
+def _titled(path: Path, block: _Block, sign: str) -> tuple[str, str]:
+    """Return the id of a motif, and its name; where it has none, the id."""
+    title = block.title.split(maxsplit=1)
+    if not title:
+        raise UnreadableFile(f"{path}, line {block.line}: found {sign!r} alone, expected {sign!r} and a motif's id.")
+    return title[0], _plain_name(title[-1])
+
+
 def _meme(path: Path, rows: list[_Row]) -> Iterator[tuple[int, Motif]]:
     for row in rows:
         if row.text.startswith("ALPHABET=") and row.text.partition("=")[2].strip() != "ACGT":
@@ -116,12 +124,12 @@ def _meme(path: Path, rows: list[_Row]) -> Iterator[tuple[int, Motif]]:
     if not blocks:
         raise UnreadableFile(f"{path}: a MEME file without a motif. Expected lines that begin with MOTIF.")
     for block in blocks:
-        motif_id, *name = block.title.split(maxsplit=1)
+        motif_id, name = _titled(path, block, "MOTIF")
         begin = next((at for at, row in enumerate(block.rows) if row.text.startswith("letter-probability")), None)
         if begin is None:
             raise UnreadableFile(f"{path}, line {block.line}: motif {motif_id} has no letter-probability matrix.")
         matrix = list(takewhile(lambda row: re.match(r"[-+.\d]", row.text), block.rows[begin + 1 :]))
-        stated = dict(re.findall(r"(\w+)=\s*([\d.]+)", block.rows[begin].text))
+        stated = dict(re.findall(r"(\w+)=\s*([\d.]+(?:[eE][-+]?\d+)?)", block.rows[begin].text))
         if len(matrix) != float(stated.get("w", len(matrix))):
             raise UnreadableFile(
                 f"{path}, line {block.line}: motif {motif_id}: found {len(matrix)} positions, expected {stated['w']}."
@@ -135,7 +143,7 @@ def _meme(path: Path, rows: list[_Row]) -> Iterator[tuple[int, Motif]]:
                 "to 1."
             )
         sites = float(stated.get("nsites", 0)) or ASSUMED_SITES
-        yield block.line, Motif(motif_id, _plain_name(name[0] if name else motif_id), values * sites)
+        yield block.line, Motif(motif_id, name, values * sites)
 
 
 def _matrices(path: Path, rows: list[_Row]) -> Iterator[tuple[int, Motif]]:
@@ -143,9 +151,7 @@ def _matrices(path: Path, rows: list[_Row]) -> Iterator[tuple[int, Motif]]:
     plain = [row.text for block in blocks for row in block.rows]
     by_position = all(text[0] not in "ACGTacgt[" and len(text.split()) == 4 for text in plain)
     for block in blocks:
-        motif_id, *name = re.split(r"\s+", block.title, maxsplit=1)
-        if not motif_id:
-            raise UnreadableFile(f"{path}, line {block.line}: found '>' alone, expected '>' and a motif's id.")
+        motif_id, name = _titled(path, block, ">")
         matrix = block.rows if by_position else _by_letter(path, motif_id, block)
         values = _numbers(path, motif_id, block.line, matrix)
         values = values if by_position else values.T
@@ -154,7 +160,7 @@ def _matrices(path: Path, rows: list[_Row]) -> Iterator[tuple[int, Motif]]:
             raise UnreadableFile(f"{path}, line {block.line}: motif {motif_id}: position {empty[0] + 1} has no counts.")
         if np.abs(values.sum(axis=1) - 1).max() <= TOLERANCE:
             values = values * ASSUMED_SITES
-        yield block.line, Motif(motif_id, _plain_name(name[0] if name else motif_id), values)
+        yield block.line, Motif(motif_id, name, values)
 
 
 def _by_letter(path: Path, motif_id: str, block: _Block) -> list[_Row]:
