@@ -13,11 +13,8 @@ import numpy.typing as npt
 from heteromics.errors import DataError, UnreadableFile, some
 from heteromics.priors._files import text_lines
 from heteromics.priors.assembly import Style, check_ends, check_names, to_style
-from heteromics.priors.links import Intervals
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from heteromics.priors.tables import BuildContext
 
 Ints = npt.NDArray[np.int64]
@@ -147,8 +144,3 @@ def lay_out(
     check_ends(what, context.assembly, names, chrom, end, context.chromosomes)
     code = {name: number for number, name in enumerate(context.chromosomes)}
     return list(chrom), np.array([code.get(name, -1) for name in chrom], dtype=np.int64)
-
-
-def intervals_of(rows: pa.Table) -> Intervals:
-    """Return the columns code, chrom_start and chrom_end of a query as intervals."""
-    return Intervals(*(rows[name].to_numpy().astype(np.int64) for name in ("code", "chrom_start", "chrom_end")))

@@ -11,9 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heteromics.priors._bed import intervals_of
 from heteromics.priors.intervals import bases_covered, difference, nearest, union
-from heteromics.priors.links import Intervals
+from heteromics.priors.links import Intervals, intervals_of
 from heteromics.priors.tables import Built, Count, Match
 
 if TYPE_CHECKING:

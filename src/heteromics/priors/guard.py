@@ -20,10 +20,9 @@ import pyarrow as pa
 
 from heteromics.errors import WrongAssembly, some
 from heteromics.priors._accessions import agreeing, known_assembly
-from heteromics.priors._bed import intervals_of
 from heteromics.priors.assembly import read_sizes, recognised, to_style
 from heteromics.priors.intervals import union
-from heteromics.priors.links import Intervals
+from heteromics.priors.links import Intervals, intervals_of
 from heteromics.priors.tables import Built
 
 if TYPE_CHECKING:

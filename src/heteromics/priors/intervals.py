@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from heteromics.priors.links import Intervals
+from heteromics.priors.links import Intervals, shifts
 
 Ints = npt.NDArray[np.int64]
 
@@ -65,7 +65,7 @@ def overlaps(left: Intervals, right: Intervals) -> Overlaps:
     >>> pairs.left.tolist(), pairs.right.tolist(), pairs.bases.tolist()
     ([0], [0], [2])
     """
-    shift = _shifts(left, right)
+    shift = shifts(left, right)
     start, end = left.start + shift[left.chrom], left.end + shift[left.chrom]
     other_start, other_end = right.start + shift[right.chrom], right.end + shift[right.chrom]
     by_start, by_other = np.argsort(start, kind="stable"), np.argsort(other_start, kind="stable")
@@ -92,7 +92,7 @@ def union(intervals: Intervals) -> Intervals:
     >>> merged.chrom.tolist(), merged.start.tolist(), merged.end.tolist()
     ([0, 1], [1, 5], [9, 6])
     """
-    shift = _shifts(intervals, intervals)
+    shift = shifts(intervals, intervals)
     order = np.lexsort((intervals.start, intervals.chrom))
     chrom = intervals.chrom[order]
     start, end = intervals.start[order] + shift[chrom], intervals.end[order] + shift[chrom]
@@ -113,7 +113,7 @@ def bases_covered(intervals: Intervals, by: Intervals) -> Ints:
     >>> bases_covered(peak, by).tolist()
     [4]
     """
-    shift = _shifts(intervals, by)
+    shift = shifts(intervals, by)
     merged = union(by)
     start, end = merged.start + shift[merged.chrom], merged.end + shift[merged.chrom]
     before = np.r_[0, np.cumsum(end - start)]  # bases of the union before each of its intervals
@@ -141,7 +141,7 @@ def difference(intervals: Intervals, without: Intervals) -> Intervals:
     ([0, 5], [3, 10])
     """
     kept, cut = union(intervals), union(without)
-    shift = _shifts(kept, cut)
+    shift = shifts(kept, cut)
     start, end = kept.start + shift[kept.chrom], kept.end + shift[kept.chrom]
     cut_start, cut_end = cut.start + shift[cut.chrom], cut.end + shift[cut.chrom]
     edges = np.concatenate([start, end, cut_start, cut_end])
@@ -175,7 +175,7 @@ def nearest(intervals: Intervals, chrom: Ints, point: Ints) -> Nearest:
     none = np.full(intervals.start.size, -1, np.int64)
     if point.size == 0:
         return Nearest(none, np.zeros_like(none), np.zeros_like(none))
-    shift = _shifts(intervals, Intervals(chrom, point, point + 1))
+    shift = shifts(intervals, Intervals(chrom, point, point + 1))
     start, end = (bound + shift[intervals.chrom] for bound in (intervals.start, intervals.end))
     order = np.lexsort((np.arange(point.size), point + shift[chrom]))
     place, first, many = np.unique((point + shift[chrom])[order], return_index=True, return_counts=True)
@@ -215,11 +215,3 @@ def _listed(first: Ints, stop: Ints) -> tuple[Ints, Ints]:
     length = stop - first
     row = np.repeat(np.arange(first.size), length)
     return row, np.arange(row.size) - np.repeat(np.cumsum(length) - length - first, length)
-
-
-def _shifts(left: Intervals, right: Intervals) -> Ints:
-    """Return for each chromosome code the bp to add so that chromosomes lie at least one base apart."""
-    codes = np.concatenate([left.chrom, right.chrom])
-    extent = np.zeros(codes.max(initial=-1) + 1, np.int64)
-    np.maximum.at(extent, codes, np.concatenate([left.end, right.end]))
-    return np.cumsum(extent + 1) - extent - 1

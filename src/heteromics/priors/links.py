@@ -184,7 +184,7 @@ def gene_peak_links(
     _check_width(bodies, "genes")
     _check_width(peaks, "peaks")
     minus = np.asarray(strand_sign) < 0
-    shift = _shifts(bodies, peaks, within_bp)
+    shift = shifts(bodies, peaks, within_bp)
     body_start, body_end = (bound + shift[bodies.chrom] for bound in (bodies.start, bodies.end))
     peak_start, peak_end = (bound + shift[peaks.chrom] for bound in (peaks.start, peaks.end))
     tss = np.where(minus, body_end - 1, body_start)
@@ -207,7 +207,7 @@ def _check_width(intervals: Intervals, what: str) -> None:
         )
 
 
-def _shifts(left: Intervals, right: Intervals, apart_bp: int) -> Ints:
+def shifts(left: Intervals, right: Intervals, apart_bp: int = 0) -> Ints:
     """Return for each chromosome code the bp to add so that chromosomes lie more than ``apart_bp`` apart."""
     codes = np.concatenate([left.chrom, right.chrom])
     extent = np.zeros(codes.max(initial=-1) + 1, np.int64)
@@ -305,7 +305,7 @@ def build_gene_peak(context: BuildContext, config: GenePeakConfig) -> Built:
     _check_shared(genes, peaks)
     sign = np.where(genes["strand"].to_numpy() == "-", -1, 1)
     links = gene_peak_links(
-        _intervals(genes), sign, _intervals(peaks), within_bp=config.within_bp, anchor=config.anchor
+        intervals_of(genes), sign, intervals_of(peaks), within_bp=config.within_bp, anchor=config.anchor
     )
     lonely = genes.num_rows - np.unique(links.gene).size
     unreached = peaks.num_rows - np.unique(links.peak).size
@@ -340,7 +340,8 @@ def links_table(
     )
 
 
-def _intervals(rows: pa.Table) -> Intervals:
+def intervals_of(rows: pa.Table) -> Intervals:
+    """Return the columns code, chrom_start and chrom_end of a query as intervals."""
     return Intervals(*(rows[name].to_numpy().astype(np.int64) for name in ("code", "chrom_start", "chrom_end")))
 
 

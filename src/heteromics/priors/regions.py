@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from heteromics.priors._bed import intervals_of, lay_out, read_bed
+from heteromics.priors._bed import lay_out, read_bed
 from heteromics.priors._ends import members_of
 from heteromics.priors.assembly import Style
 from heteromics.priors.intervals import overlaps
+from heteromics.priors.links import intervals_of
 from heteromics.priors.tables import Built, Count, Match, Source
 
 if TYPE_CHECKING:
