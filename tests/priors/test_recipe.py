@@ -170,6 +170,15 @@ def test_the_resolved_recipe_can_be_read_again(recipe):
     assert yaml.safe_load(first.as_yaml()) == first.as_dict()
 
 
+def test_the_resolved_recipe_says_what_was_switched_off(recipe, tmp_path):
+    fewer = load_recipe(recipe, ["nodes.assembly_check=false", "attributes.sequence=false"])
+    assert fewer.as_dict()["nodes"]["assembly_check"] is False
+    again = tmp_path / "again.yaml"
+    again.write_text(fewer.as_yaml())
+    assert [builder.key for builder, _ in load_recipe(again).steps] == [builder.key for builder, _ in fewer.steps]
+    assert load_recipe(again).hash == fewer.hash != load_recipe(recipe).hash
+
+
 def test_a_plan_says_what_is_at_hand_and_how_much_it_makes(recipe):
     plan = make_plan(recipe, sets=["source.gmt=null"])
     assert [(source.name, source.where) for source in plan.sources] == [

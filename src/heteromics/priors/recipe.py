@@ -111,17 +111,21 @@ class Recipe:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the recipe with all defaults filled in; files by manifest name or file name, without folders."""
+        """Return the recipe with all defaults filled in; files by manifest name or file name, without folders.
+
+        What would run by default and does not is ``False``, so that a build of this recipe makes the same tables.
+        """
         labels = {name: location.label for name, location in self.sources.items() if location.kind != "required"}
         resolved: dict[str, Any] = {
             "recipe": 1,
             "assembly": {"name": self.assembly, "sizes": labels.pop(SIZES, ""), "chrom_style": self.chrom_style},
             "sources": labels,
         }
-        for section in SECTIONS:
-            resolved[section] = {
-                builder.name: as_dict(config) for builder, config in self.steps if builder.section == section
-            }
+        resolved |= {section: {} for section in SECTIONS}
+        configs = {builder.key: as_dict(config) for builder, config in self.steps}
+        for builder in BUILDERS:
+            if builder.by_default or builder.key in configs:
+                resolved[builder.section][builder.name] = configs.get(builder.key, False)
         return resolved
 
     def as_yaml(self) -> str:
