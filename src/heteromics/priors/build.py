@@ -179,7 +179,8 @@ class _Build:
             _flush(self._db.parent)
         finally:
             if not keep:
-                remove_leftovers(self._db)
+                for path in beside(self._db):
+                    remove(path)
         return BuildResult(self._db, tuple(writer.made), tuple(writer.kept))
 
     def _write(self, connection: duckdb.DuckDBPyConnection, writer: Writer, former: Former, old: Path | None) -> None:
@@ -278,14 +279,6 @@ def _only_writer(db: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         os.close(lock)
-
-
-def remove_leftovers(db: Path) -> list[Path]:
-    """Remove what unfinished builds left beside ``db``; to be called by the one writer. Returns what was removed."""
-    left = beside(db)
-    for path in left:
-        remove(path)
-    return left
 
 
 def _flush(path: Path) -> None:

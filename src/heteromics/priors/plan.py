@@ -79,11 +79,6 @@ class Plan:
         """Sources that must be given before the build can begin."""
         return tuple(source for source in self.sources if source.where == "missing")
 
-    @property
-    def to_fetch(self) -> tuple[AtHand, ...]:
-        """Sources that the build will fetch."""
-        return tuple(source for source in self.sources if source.where == "to fetch")
-
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain values for JSON."""
         return {**as_dict(self), "totals": self.totals, "ready": not self.missing}
