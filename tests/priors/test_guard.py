@@ -136,7 +136,7 @@ def test_genes_that_end_early_are_noted_and_stop_nothing(wrong):
 
 
 def test_impossible_keys_are_refused():
-    for keys in ({"window_bp": -1}, {"least_ratio": 1.0}):
+    for keys in ({"window_bp": -1}, {"least_ratio": 1.0}, {"least_ratio": float("nan")}):
         with pytest.raises(ValueError, match="expected 0 or more and above 1"):
             AssemblyCheckConfig(**keys)
 

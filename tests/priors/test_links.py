@@ -180,6 +180,7 @@ def test_intervals_without_a_base_are_counted_and_shown():
         ({"decay": {"kind": "powr"}}, "found 'powr', expected one of 'power', 'exponential', 'linear'"),
         ({"decay": {"kind": "linear", "scale_bp": 100}}, "linear decay reaches 0 at scale_bp 100, inside the window"),
         ({"decay": {"scale_bp": 0}}, "expected both above 0"),
+        ({"decay": {"exponent": float("nan")}}, "exponent nan, expected both above 0 and finite"),
         ({"within_bp": -5}, "found within_bp -5"),
     ],
 )

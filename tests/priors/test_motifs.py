@@ -149,6 +149,7 @@ def test_what_jaspar_does_not_have_is_said():
         ({"jaspar": {"release": "JASPAR1999"}}, r"jaspar: found release 'JASPAR1999', expected one of JASPAR2014,"),
         ({"jaspar": {"taxgroups": ["plants"]}}, r"unknown key 'taxgroups'. .*tax_groups"),
         ({"pseudocount": 0}, r"found pseudocount 0, expected more than 0"),
+        ({"pseudocount": float("inf")}, r"found pseudocount inf, expected more than 0"),
     ],
 )
 def test_recipe_keys_are_checked(keys, message):

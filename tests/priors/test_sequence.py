@@ -60,6 +60,7 @@ def test_unknown_bases_alone_are_undefined_and_nothing_gives_nothing():
     assert np.isnan(found.gc[0])
     assert found.n_share.tolist() == [1.0]
     assert composition(np.empty(0, np.uint8), np.zeros(1, np.int64)).gc.size == 0
+    assert np.isnan(composition(np.frombuffer(b"ACG", np.uint8), np.array([0, 0, 3, 3])).gc).tolist() == [1, 0, 1]
 
 
 PEAKS = [("chr2", 0, 500), ("chr1", 9_000, 10_000), ("chr1", 3, 4), ("chr1", 400, 1_333)]

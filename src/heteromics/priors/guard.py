@@ -101,7 +101,7 @@ class AssemblyCheckConfig:
     least_ratio: float = 1.5
 
     def __post_init__(self) -> None:
-        if self.window_bp < 0 or self.least_ratio <= 1:
+        if self.window_bp < 0 or not self.least_ratio > 1:
             raise ValueError(
                 f"found window_bp {self.window_bp} and least_ratio {self.least_ratio}, expected 0 or more and above 1."
             )

@@ -225,8 +225,10 @@ class DecayConfig:
     exponent: float = 0.75
 
     def __post_init__(self) -> None:
-        if self.scale_bp <= 0 or self.exponent <= 0:
-            raise ValueError(f"found scale_bp {self.scale_bp} and exponent {self.exponent}, expected both above 0.")
+        if not (self.scale_bp > 0 and 0 < self.exponent < np.inf):
+            raise ValueError(
+                f"found scale_bp {self.scale_bp} and exponent {self.exponent}, expected both above 0 and finite."
+            )
 
 
 def decay_weights(gap: Ints, decay: DecayConfig | None = None) -> Floats:

@@ -140,7 +140,7 @@ class MotifConfig:
     pseudocount: float = 0.1
 
     def __post_init__(self) -> None:
-        if not self.pseudocount > 0:
+        if not 0 < self.pseudocount < np.inf:
             raise ValueError(f"found pseudocount {self.pseudocount:g}, expected more than 0: log-odds need it.")
 
     def source_names(self) -> tuple[str, ...]:

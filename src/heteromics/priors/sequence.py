@@ -99,7 +99,8 @@ def composition(bases: npt.NDArray[np.uint8], offsets: Ints) -> Composition:
     begin, end = offsets[:-1], offsets[1:]
     n_c, n_g = _count(is_c, begin, end), _count(is_g, begin, end)
     known = n_c + n_g + _count((upper == ord("A")) | (upper == ord("T")), begin, end)
-    n_cpg = _count(is_c[:-1] & is_g[1:], begin, np.maximum(end - 1, begin))
+    is_cpg = is_c & np.append(is_g[1:], False)
+    n_cpg = _count(is_cpg, begin, np.maximum(end - 1, begin))
     return Composition(
         _ratio(n_c + n_g, known), _ratio(n_cpg * known, n_c * n_g), _ratio(end - begin - known, end - begin)
     )
