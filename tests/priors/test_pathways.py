@@ -120,6 +120,15 @@ def test_entrez_ids_reach_genes_through_the_string_aliases(tmp_path):
         "5": ("absent", "its protein joined no gene"),
     }
     assert [source.label for source in built.sources["gene_pathway"]] == ["sets.gmt", "aliases.txt.gz"]
+    known = context_with(files)
+    known.connection.execute(
+        "CREATE TABLE mygene_answer (name VARCHAR, gene_id VARCHAR, entrez VARCHAR, symbol VARCHAR)"
+    )
+    known.connection.execute("INSERT INTO mygene_answer VALUES ('3725', 'ENSG77', '3725', 'AWAY')")
+    matches = build_pathways(known, PathwayConfig(ids="entrez")).matches["gene_pathway"]
+    said = {match.name: match.detail for match in matches}
+    assert said["3725"] == "MyGene.info: AWAY (ENSG77), which is not in the annotation"  # what is known better stands
+    assert said["5"] == "its protein joined no gene"
 
 
 @pytest.mark.parametrize(
@@ -130,6 +139,16 @@ def test_nothing_joined_is_an_error_that_guesses_why(tmp_path, members, fix):
     context = context_with({"gmt": written(tmp_path / "sets.gmt", f"A\tx\t{members}\n")})
     with pytest.raises(PriorError, match=rf"none of its 2 gene names is in table gene \(5 genes\)(.|\n)*{fix}"):
         build_pathways(context, PathwayConfig())
+
+
+def test_sets_without_a_single_member_are_an_error(tmp_path):
+    files = {
+        "gmt": written(tmp_path / "sets.gmt", "A\tx\nB\ty\n"),
+        "string_aliases": written(tmp_path / "a.txt", "1.P\tA\tB\n"),
+    }
+    for ids in ("symbol", "entrez"):
+        with pytest.raises(PriorError, match=r"none of its 0 gene names(.|\n)*these are all empty"):
+            build_pathways(context_with(files), PathwayConfig(ids=ids))
 
 
 VALUES = np.array(

@@ -17,6 +17,7 @@ from heteromics.errors import PriorError, some
 from heteromics.priors._ends import tally
 from heteromics.priors._set_weights import cosine_pairs
 from heteromics.priors._string_files import ENTREZ_SOURCES, GENE_ID_SOURCES, read_aliases
+from heteromics.priors.gene_names import UNKNOWN
 from heteromics.priors.gene_sets import GeneSet, read_gene_sets, read_gmt
 from heteromics.priors.identifiers import GenesJoined, join_genes, joined_with, match_names
 from heteromics.priors.set_pairs import SharedSets, shared_sets
@@ -138,18 +139,19 @@ def _join(context: BuildContext, config: PathwayConfig, names: list[str]) -> tup
     genes = context.query("SELECT gene_id, symbol FROM gene ORDER BY gene_id")
     gene_id, symbol = genes["gene_id"].to_pylist(), genes["symbol"].to_pylist()
     reached = _genes_by_entrez(aliases, gene_id)
-    found = [
-        (gene, outcome, detail) if outcome != "absent" else _through(sorted(reached.get(name, ())), gene_id, symbol)
-        for name, gene, outcome, detail in zip(names, *joined, strict=True)
-    ]
-    why = {True: "its protein joined no gene", False: "not in the STRING aliases"}
-    detail = [said or why[name in reached] for name, (_, _, said) in zip(names, found, strict=True)]
-    return GenesJoined([gene for gene, _, _ in found], [outcome for _, outcome, _ in found], detail), [aliases]
-
-
-def _through(hits: list[int], gene_id: list[str], symbol: list[str]) -> tuple[str | None, str, str]:
-    outcome = "absent" if not hits else "alias" if len(hits) == 1 else "ambiguous"
-    return gene_id[hits[0]] if len(hits) == 1 else None, outcome, joined_with(hits, gene_id, symbol)
+    found: list[tuple[str | None, str, str]] = []
+    for name, gene, outcome, detail in zip(names, *joined, strict=True):
+        hits = sorted(reached.get(name, ())) if outcome == "absent" else []
+        if hits:
+            said = joined_with(hits, gene_id, symbol)
+            found.append((gene_id[hits[0]], "alias", said) if len(hits) == 1 else (None, "ambiguous", said))
+        elif detail == UNKNOWN:
+            why = "its protein joined no gene" if name in reached else "not in the STRING aliases"
+            found.append((None, outcome, why))
+        else:
+            found.append((gene, outcome, detail))
+    through = GenesJoined([gene for gene, _, _ in found], [one for _, one, _ in found], [why for _, _, why in found])
+    return through, [aliases]
 
 
 def _genes_by_entrez(aliases: Source, gene_id: list[str]) -> dict[str, set[int]]:
@@ -247,7 +249,9 @@ def _add_pairs(
 def _nothing_joined(source: Source, config: PathwayConfig, names: list[str], genes: pa.Table) -> PriorError:
     numeric = 2 * sum(name.isdecimal() for name in names) > len(names)
     fix = "give gene sets and a GTF of one organism"
-    if config.ids == "symbol" and numeric:
+    if not names:
+        fix = "give gene sets that list genes; these are all empty"
+    elif config.ids == "symbol" and numeric:
         fix = "the members look like Entrez ids: set `ids: entrez`, and give source string_aliases or aliases_NAME"
     elif config.ids == "entrez" and numeric:
         fix = "give sources that know these Entrez ids for genes of the store, string_aliases or aliases_NAME"
