@@ -60,6 +60,17 @@ def test_cells_that_share_codes_are_ties():
     np.testing.assert_array_equal(found.right, (distance < own - 1e-9).mean(0))
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_ties_of_whole_numbers_are_ties(seed):
+    rng = np.random.default_rng(seed)
+    left, right = rng.integers(-2, 3, (2, rng.integers(1, 40), rng.integers(1, 9)))
+    distance = ((left[:, None] - right) ** 2).sum(-1)
+    own = np.diag(distance)
+    found = closer_counts(left, right)
+    np.testing.assert_array_equal(found[0], (distance < own[:, None]).sum(1))
+    np.testing.assert_array_equal(found[1], (distance < own).sum(0))
+
+
 def test_embeddings_far_from_the_origin_are_told_apart():
     left, right = embeddings(300, 20)
     near, far = foscttm(left, right), foscttm(1e3 + 1e-3 * left, 1e3 + 1e-3 * right)
@@ -121,6 +132,15 @@ def test_the_curve_never_rises_and_covers_the_average_precision():
     found = mean_average_precision(queries, targets, labels, labels)
     assert (np.diff(found.precision) <= 1e-12).all()
     assert found.precision.mean() >= found.mean - 0.01
+
+
+def test_autocast_leaves_the_scores_alone():
+    queries, targets = embeddings(80)
+    labels = np.random.default_rng(0).choice(list("ab"), 80)
+    expected = mean_average_precision(queries, targets, labels, labels).mean, foscttm(queries, targets).mean
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = mean_average_precision(queries, targets, labels, labels).mean, foscttm(queries, targets).mean
+    assert found == expected
 
 
 def test_equal_cosines_rank_the_other_label_first():

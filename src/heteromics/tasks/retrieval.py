@@ -1,7 +1,7 @@
 """How well two embeddings of the same cells find each other: scores over all pairs, in blocks, on CPU or GPU.
 
-No N x N array is kept: memory is O(block x N). Distances are computed in float64 and differences within its rounding
-are ties, so that a score does not hang on rounding, as where many cells share a code. Cosines are ranked in float32.
+No N x N array is kept: memory is O(block x N). Distances and cosines are computed in float64 (under autocast too), and
+what differs by rounding alone is a tie, so that no score hangs on it, as where many cells share a code.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def closer_counts(left: ArrayLike, right: ArrayLike, device: str = "cpu") -> tup
     centre = 0.5 * (x.mean(0) + y.mean(0))
     x, y = x - centre, y - centre  # the nearer to zero, the less is rounded
     x_length, y_length = x.square().sum(1), y.square().sum(1)
-    own = 2 * (x * y).sum(1) + 4 * x.shape[1] * torch.finfo(x.dtype).eps * (x_length + y_length)
+    own = 2 * (x * y).sum(1) + 16 * x.shape[1] * torch.finfo(x.dtype).eps * (x_length + y_length)
     from_left = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     from_right = torch.zeros_like(from_left)
     for rows in _row_blocks(len(x), len(y)):
@@ -144,8 +144,8 @@ def mean_average_precision(
     AveragePrecision
         Average precision over the full list: the mean, over the targets of the label, of the share of such targets
         down to their rank (Manning et al. 2008, Introduction to Information Retrieval, 8.4). The curve holds the
-        largest precision at that recall or a higher one, averaged over queries. Of targets with equal cosines, those
-        of another label are ranked first.
+        largest precision at that recall or a higher one, averaged over queries. Of targets with equal cosines (to
+        float32), those of another label are ranked first.
 
     Raises
     ------
@@ -157,8 +157,8 @@ def mean_average_precision(
     >>> mean_average_precision([[1.0, 0.0]], [[0.9, 0.1], [0.5, 0.5], [0.1, 0.9]], ["T"], ["T", "B", "T"]).mean
     0.8333333333333333
     """
-    x = torch.nn.functional.normalize(_table(queries, "queries", device), dim=1).float()
-    y = torch.nn.functional.normalize(_table(targets, "targets", device), dim=1).float()
+    x = torch.nn.functional.normalize(_table(queries, "queries", device), dim=1)
+    y = torch.nn.functional.normalize(_table(targets, "targets", device), dim=1)
     labels = [np.asarray(target_labels), np.asarray(query_labels)]
     if [one.shape for one in labels] != [(len(y),), (len(x),)] or x.shape[1] != y.shape[1]:
         raise DataError(
@@ -174,7 +174,7 @@ def mean_average_precision(
     for rows in _row_blocks(len(x), len(y)):
         relevant = of_query[rows, None] == of_target
         hits = relevant.sum(1)
-        precision = _precision_at_hits(x[rows] @ y.T, relevant, hits)
+        precision = _precision_at_hits((x[rows] @ y.T).float(), relevant, hits)
         of_queries.append(segment_sum(precision, _offsets(hits)) / hits)
         curve += _at_recall(precision, hits[hits > 0], grid).sum(0)
     found = torch.cat([grid[:0], *of_queries]).cpu().numpy()
