@@ -86,6 +86,27 @@ def test_yaml_errors_name_the_file(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [1")
     with pytest.raises(RecipeError, match="is not valid YAML"):
         read_yaml(tmp_path / "broken.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"a: 1 # \xe9")
+    with pytest.raises(RecipeError, match=r"latin\.yaml is not valid YAML: .*utf-8"):
+        read_yaml(tmp_path / "latin.yaml")
+    (tmp_path / "empty.yaml").write_text("# nothing")
+    with pytest.raises(RecipeError, match="found NoneType, expected a mapping"):
+        read_yaml(tmp_path / "empty.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [("a: {b: 1}\nc: 2\na: {d: 3}\n", "1 and 3"), ("x: {a: 1, a: 2}", "1 and 1"), ("x:\n- a: 1\n  a: 1\n", "2 and 3")],
+)
+def test_a_key_that_stands_twice_is_not_dropped(tmp_path, text, lines):
+    (tmp_path / "twice.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=rf"key 'a' stands in lines {lines}"):
+        read_yaml(tmp_path / "twice.yaml")
+
+
+def test_the_same_key_in_two_mappings_and_anchors_are_fine(tmp_path):
+    (tmp_path / "fine.yaml").write_text("a: &one {k: 1}\nb: {<<: *one, k: 2}\nc: {k: [{k: 3}]}\n")
+    assert read_yaml(tmp_path / "fine.yaml") == {"a": {"k": 1}, "b": {"k": 2}, "c": {"k": [{"k": 3}]}}
 
 
 def test_recipes_are_found_by_name_or_path(tmp_path):

@@ -17,16 +17,36 @@ T = TypeVar("T")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML mapping; a file that is missing, broken or no mapping is a :class:`RecipeError` naming it."""
+    """Read one YAML mapping; a file that is missing, broken or no mapping is a :class:`RecipeError` naming it.
+
+    A key that stands twice in one mapping is an error too, for YAML would drop the first without a word.
+    """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        _check_keys(node, path)
+        loaded = loader.construct_document(node) if node else None
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such file.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(loaded, dict):
         raise RecipeError(f"{path}: found {type(loaded).__name__}, expected a mapping of keys to values.")
     return loaded
+
+
+def _check_keys(node: yaml.Node | None, path: Path) -> None:
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _check_keys(item, path)
+    elif isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines:
+                raise RecipeError(f"{path}: key '{name}' stands in lines {lines[name]} and {line}. Fix: keep one.")
+            lines[name] = line
+            _check_keys(value, path)
 
 
 def unknown_key(key: str, known: Iterable[str], where: str) -> RecipeError:
