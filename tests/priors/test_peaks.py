@@ -309,3 +309,11 @@ def test_a_blacklist_of_another_assembly_or_style_stops_the_build(recipe):
 def test_a_share_beyond_one_is_refused():
     with pytest.raises(ValueError, match=r"blacklist_share: found 1\.5, expected a share from 0 to 1"):
         PeakConfig(blacklist_share=1.5)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
+    path = tmp_path / "peaks.bed"
+    path.write_bytes("chr1\t0\t10\nchr1\t20\t30\n".encode("utf-8-sig"))
+    peaks, unparsable = read_peaks(path)
+    assert peaks.chrom == ["chr1", "chr1"]
+    assert unparsable == []

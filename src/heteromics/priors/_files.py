@@ -38,7 +38,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     with path.open("rb") as raw:
         stream = gzip.GzipFile(fileobj=raw) if is_gzip(path) else raw
         try:
-            with io.TextIOWrapper(stream, encoding="utf-8") as text:
+            with io.TextIOWrapper(stream, encoding="utf-8-sig") as text:  # some editors write a mark first
                 for number, line in enumerate(text, start=1):
                     yield number, line.rstrip("\r\n")
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
