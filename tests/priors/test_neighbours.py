@@ -152,3 +152,11 @@ def test_nobody_has_no_neighbours(count):
     points = np.zeros((count, 2))
     for found in (nearest(points, 3), within_radius(points, 1.0), delaunay(points)):
         assert [field.size for field in found] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("apart", [1e-16, 1e-15, 1e-14, 1e-13])
+def test_points_that_differ_by_rounding_alone_keep_a_neighbour(apart):
+    points = np.random.default_rng(0).random((100, 2))
+    pairs = delaunay(np.concatenate([points, points[:5] + np.array([apart, -apart])]))
+    assert np.unique(np.concatenate([pairs.a, pairs.b])).size == 105
+    assert {(row, 100 + row) for row in range(5)} <= set(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True))

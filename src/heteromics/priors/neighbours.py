@@ -107,7 +107,8 @@ def delaunay(points: Floats, longest_percentile: float | None = None) -> Pairs:
     points
         Coordinates, shape (N, D). Points on one line are linked to the next ones along it, points in one plane of
         space are triangulated there: that is Delaunay's triangulation in fewer dimensions. Points at one place are
-        linked with each other and share their place's neighbours.
+        linked with each other and share their place's neighbours; a point that differs from another by no more than
+        rounding, which no triangulation can hold, is linked with that one.
     longest_percentile
         Leave out edges longer than this percentile of all edges: across holes and around the outline, neighbours lie
         far apart.
@@ -147,9 +148,12 @@ def _triangulated(places: Floats) -> tuple[Ints, Ints]:
     if flat.shape[1] == 1:
         order = np.argsort(flat[:, 0], kind="stable").astype(np.int64)
         return order[:-1], order[1:]
-    corners = Delaunay(flat).simplices.astype(np.int64)
+    mesh = Delaunay(flat)
+    corners, left_out = mesh.simplices.astype(np.int64), mesh.coplanar.astype(np.int64)  # (point, simplex, next corner)
     sides = [(i, j) for i in range(corners.shape[1]) for j in range(i)]
-    return np.concatenate([corners[:, i] for i, _ in sides]), np.concatenate([corners[:, j] for _, j in sides])
+    left = [corners[:, i] for i, _ in sides]
+    right = [corners[:, j] for _, j in sides]
+    return np.concatenate([*left, left_out[:, 0]]), np.concatenate([*right, left_out[:, 2]])
 
 
 def _expanded(place_of: Ints, left: Ints, right: Ints) -> tuple[Ints, Ints]:
