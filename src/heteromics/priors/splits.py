@@ -214,9 +214,10 @@ def _weights(context: BuildContext, names: list[str], balance: Balance) -> Ints:
 def _folds(weight: Ints, folds: int, balance: str) -> Ints:
     filled = int((weight > 0).sum())
     if filled < folds:
+        fix = f"{filled} folds at most" if filled > 1 else "leave folds out"
         raise RecipeError(
             f"attributes.splits.folds: found {folds}, but only {filled} of {weight.size} chromosomes have any "
-            f"{balance}. Fix: {filled} folds at most."
+            f"{balance}. Fix: {fix}."
         )
     return assign_folds(weight, folds)
 
