@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from heteromics.priors.query import quoted
+from heteromics.priors._sql import quoted
 from heteromics.priors.tables import FORMAT_VERSION
 
 if TYPE_CHECKING:

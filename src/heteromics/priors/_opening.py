@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 
 from heteromics.errors import StoreError
-from heteromics.priors.query import quoted
+from heteromics.priors._sql import quoted
 from heteromics.priors.tables import FORMAT_VERSION
 
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import heteromics
 from heteromics.errors import PriorError, some
 from heteromics.priors._former import ATTACHED, CHROMOSOME, FormerStep, attached
-from heteromics.priors.query import quoted
+from heteromics.priors._sql import quoted
 from heteromics.priors.recipe import Recipe
 from heteromics.priors.schemas import SCHEMAS, TableSchema
 from heteromics.priors.tables import FORMAT_VERSION, Built, Match

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import yaml
 
-from heteromics.priors.query import quoted
+from heteromics.priors._sql import quoted
 from heteromics.priors.schemas import SCHEMAS, TableSchema
 
 if TYPE_CHECKING:

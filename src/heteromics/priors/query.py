@@ -114,14 +114,3 @@ def _length(column: Column) -> str:
     if column.type.endswith("[]"):
         return f'{WIDTHS[column.type[:-2]]} * coalesce(sum(len("{column.name}"::{column.type})), 0)'
     return f'{WIDTHS[column.type]} * count("{column.name}")'
-
-
-def quoted(text: str) -> str:
-    """Return a text as an SQL literal, for the statements that take no parameters: COMMENT ON and ATTACH.
-
-    Examples
-    --------
-    >>> quoted("the gene's name")
-    "'the gene''s name'"
-    """
-    return "'" + text.replace("'", "''") + "'"
