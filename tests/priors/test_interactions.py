@@ -311,3 +311,10 @@ def test_nothing_left_is_an_error(files, tmp_path):
 def test_recipe_keys_are_checked(keys, message):
     with pytest.raises(RecipeError, match=message):
         _config.build(InteractionConfig, keys, "edges.interactions")
+
+
+def test_every_line_is_counted_once(tmp_path):
+    path = tmp_path / "links.txt"
+    path.write_text("protein1 protein2 combined_score\n9606.A 9606.A 100\n9606.A 9606.B 100\n9606.A 9606.B 900\n")
+    links = read_links(path, min_score=500)
+    assert (links.rows, links.below, links.self_loops, links.table.num_rows) == (3, 1, 1, 1)

@@ -71,8 +71,8 @@ class StringLinks(NamedTuple):
     """Links of a STRING file, each pair once.
 
     ``table``: ``protein_a < protein_b``, the file's channels and ``combined_score``, int32, 0 to 1000, ordered by
-    the two proteins. ``rows``: lines read; ``below``: lines below a threshold; ``self_loops``: lines of a protein
-    with itself; ``conflicting``: pairs whose lines differ in a score.
+    the two proteins. ``rows``: lines read; ``below``: lines of two proteins below a threshold; ``self_loops``: lines
+    of a protein with itself; ``conflicting``: pairs whose lines differ in a score.
     """
 
     table: pa.Table
@@ -130,7 +130,7 @@ def _one_pass(scan: str, scores: Sequence[str], thresholds: Mapping[str, int]) -
         "CREATE TEMP TABLE pair AS SELECT protein_a, protein_b, "
         f"{', '.join(f'max({name}) AS {name}' for name in scores)}, "
         f"{' OR '.join(f'min({name}) <> max({name})' for name in scores)} AS conflicting, count(*) AS lines, "
-        "count_if(NOT reach) AS below, count_if(loop) AS loops, count_if(odd) AS odd FROM ("
+        "count_if(NOT reach AND NOT loop) AS below, count_if(loop) AS loops, count_if(odd) AS odd FROM ("
         "SELECT CASE WHEN reach AND NOT loop THEN least(protein1, protein2) END AS protein_a, "
         "CASE WHEN reach AND NOT loop THEN greatest(protein1, protein2) END AS protein_b, * FROM ("
         f"SELECT *, {reach} AS reach, protein1 = protein2 AS loop, "
