@@ -35,6 +35,7 @@ from tests.priors.prior_files import context_with, fits, tally, written
         ("CD45", "PTPRC"),
         ("CD45RA", "PTPRC"),
         ("CD45RO-A0087", "PTPRC"),
+        ("CD4_B0072", "CD4"),
         ("CD11a/CD18", "ITGAL ITGB2"),
         ("cd11a.cd18", "ITGAL ITGB2"),
         ("CD66a/c/e", "CEACAM1 CEACAM5 CEACAM6"),

@@ -33,7 +33,8 @@ GREEK = {
 _SEPARATORS = re.compile(r"[^0-9a-zA-Z]+")
 _CLONE = re.compile(r"\([^)]*\)")
 _VENDOR = re.compile(
-    r"[\W_]*total[\W_]?seq[\W_]?[a-d]?\d*$|[\W_]+a\d{4}([\W_].*)?$|[\W_]+(adt|prot|protein|antibody)$", re.IGNORECASE
+    r"[\W_]*total[\W_]?seq[\W_]?[a-d]?\d*$|[\W_]+[a-d]\d{4}([\W_].*)?$|[\W_]+(adt|prot|protein|antibody)$",
+    re.IGNORECASE,
 )
 _PREFIX = re.compile(
     r"^(adt|prot|protein|antibody)[\W_]+|^anti[\W_]+((human|mouse|rat)[\W_]+)*|^anti((human|mouse|rat)[\W_]+)+|^(human|humsrt|hums|hu|mouse|ms)[\W_]+",
