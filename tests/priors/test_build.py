@@ -352,3 +352,28 @@ def test_a_builder_that_breaks_the_contract_is_an_error(recipe, db, monkeypatch,
         build_store(recipe, db, progress=False)
     assert said in str(error.value)
     assert not db.exists()
+
+
+def test_a_link_is_followed_to_the_store_it_names(recipe, built):
+    link = built.with_name("link.duckdb")
+    link.symlink_to(built)
+    build_store(recipe, link, sets=["edges.gene_peak.within_bp=300"], force=True, progress=False)
+    assert link.is_symlink()
+    with PriorStore.open(built) as store:
+        assert "within_bp: 300" in store.info["recipe_yaml"]
+
+
+def test_a_table_made_from_others_names_all_that_it_used(recipe, db):
+    with PriorStore.build(recipe, db, sets=["attributes.annotation={}"], progress=False) as store:
+        source = store.provenance().set_index("table_name").loc["peak_annotation", "source"]
+    assert source == "tables gene, peak, gene_part"
+
+
+def test_files_of_one_name_are_told_apart_in_the_books(recipe, db):
+    for folder in ("a", "b"):
+        recipe.with_name(folder).mkdir()
+        (recipe.with_name(folder) / "regions.bed").write_text("chr1\t900\t1000\n")
+    sets = [f"source.regions_{name}={recipe.with_name(name) / 'regions.bed'}" for name in ("a", "b")]
+    with PriorStore.build(recipe, db, sets=[*sets, "nodes.region={}"], progress=False) as store:
+        books = store.provenance().query("table_name == 'region'")
+    assert sorted(books["source"]) == ["regions.bed (regions_a)", "regions.bed (regions_b)"]

@@ -60,7 +60,7 @@ class Writer:
         self._add(CHROMOSOME, fingerprint, built, 0.0, ())
 
     def add(self, builder: str, fingerprint: str, built: Built, seconds: float, derived_from: Sequence[str]) -> None:
-        """Insert the tables of a step and note where they come from; one without files is derived from other tables."""
+        """Insert the tables of a step and note where they come from: their files, or the tables they were made from."""
         self._add(builder, fingerprint, built, seconds, derived_from)
         self.made.append(builder)
 
@@ -163,7 +163,8 @@ class Writer:
             )
 
     def _note(self, builder: str, built: Built, seconds: float, derived_from: Sequence[str]) -> None:
-        derived = (f"tables {', '.join(derived_from)}", "", "", "")
+        used = [name for name in derived_from if name in self._rows]
+        derived = (f"tables {', '.join(used)}", "", "", "")
         provenance = (
             (name, *entry, self._recipe.hash, table.num_rows, round(seconds, 3), builder)
             for name, table in built.tables.items()

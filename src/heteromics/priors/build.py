@@ -116,8 +116,9 @@ def run_build(
     mirror: str | Path | None = None,
     progress: bool = True,
 ) -> BuildResult:
-    """Build a prior store as :func:`build_store` does and return what was done."""
+    """Build a prior store as :func:`build_store` does and return what was done; a link is followed to its file."""
     db = Path(db)
+    db = db.resolve() if db.is_symlink() else db
     checked = load_recipe(recipe, sets)
     sources = Sources(checked.sources, mirror=mirror, progress=progress)
     sources.check(checked.used)
@@ -225,7 +226,7 @@ class _Build:
         if unknown:
             raise PriorError(f"builder {builder.key} returned {some(unknown)}, expected {', '.join(builder.makes)}.")
         seconds = time.perf_counter() - begun
-        writer.add(builder.key, self._prints[builder.key], built, seconds, derived_from=builder.needs)
+        writer.add(builder.key, self._prints[builder.key], built, seconds, derived_from=builder.uses)
 
 
 def _free(db: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -50,11 +51,18 @@ class Location:
     name: str
     kind: Literal["manifest", "path", "required"]
     text: str
+    shared: bool = False
+    """Another source has a file of the same name."""
 
     @property
     def label(self) -> str:
-        """What provenance and the recipe hash show: the manifest's name, or the file name without its folder."""
-        return f"manifest:{self.text}" if self.kind == "manifest" else Path(self.text).name
+        """What provenance and the recipe hash show: the manifest's name, or the file name without its folder.
+
+        The source is named too where another one has a file of that name.
+        """
+        if self.kind == "manifest":
+            return f"manifest:{self.text}"
+        return f"{Path(self.text).name} ({self.name})" if self.shared else Path(self.text).name
 
     @property
     def item(self) -> Item:
@@ -102,11 +110,14 @@ def parse_locations(given: Mapping[str, str | None], beside: Path, where: str) -
         if not what_is(name):
             raise _unknown(name, f"{where}.sources")
     folder = given.get(FOLDER)
-    return {
+    found = {
         name: _location(name, text, folder, beside)
         for name, text in given.items()
         if text is not None and name != FOLDER
     }
+    files = {(one.label, one.text) for one in found.values() if one.kind == "path"}
+    times = Counter(label for label, _ in files)
+    return {name: dataclasses.replace(one, shared=times[one.label] > 1) for name, one in found.items()}
 
 
 def _unknown(name: str, where: str) -> RecipeError:
