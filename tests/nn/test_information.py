@@ -44,7 +44,7 @@ def test_infonce_is_cross_entropy_both_ways_whatever_the_block(device, block, mo
 def test_infonce_gradcheck_and_order():
     left, right = pair(6, 3)
     scale = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
-    torch.autograd.gradcheck(symmetric_infonce, (left, right, scale))
+    assert torch.autograd.gradcheck(symmetric_infonce, (left, right, scale))
     order = torch.randperm(6, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(symmetric_infonce(left[order], right[order], 0.5), symmetric_infonce(left, right, 0.5))
     assert symmetric_infonce(left[:1], right[:1], 2.0).item() == pytest.approx(0.0)

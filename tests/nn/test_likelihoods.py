@@ -94,7 +94,7 @@ def test_values_and_gradients_agree_with_torch_distributions(case, device, monke
 def test_gradcheck(case):
     ours, _, names = CASES[case]
     _, counts, given = make()
-    torch.autograd.gradcheck(
+    assert torch.autograd.gradcheck(
         lambda *parameters: ours(*parameters, counts), [given[name].clone().requires_grad_() for name in names]
     )
 
@@ -147,7 +147,7 @@ def test_focal_loss_follows_its_definition(gamma, alpha):
     weight = torch.ones_like(x) if alpha is None else torch.where(x > 0, alpha, 1 - alpha)
     expected = (-weight * (1 - seen) ** gamma * seen.log()).sum(1)
     torch.testing.assert_close(bernoulli_nll(logit, counts, gamma=gamma, alpha=alpha), expected)
-    torch.autograd.gradcheck(lambda one: bernoulli_nll(one, counts, gamma=gamma, alpha=alpha), [logit])
+    assert torch.autograd.gradcheck(lambda one: bernoulli_nll(one, counts, gamma=gamma, alpha=alpha), [logit])
 
 
 @pytest.mark.parametrize("case", CASES)
