@@ -5,7 +5,8 @@ import torch
 from heteromics.data import SyntheticConfig, simulate, size_of
 from heteromics.errors import DataError, GraphError, MissingLayer, MissingModality, RecipeError
 from heteromics.graphs import HeteroGraph
-from heteromics.graphs.recipe import build, diff, load_recipe, plan
+from heteromics.graphs.compare import diff
+from heteromics.graphs.recipe import build, load_recipe, plan
 from heteromics.priors import PriorStore
 
 

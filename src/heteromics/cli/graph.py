@@ -70,7 +70,7 @@ def diff(
 ) -> None:
     """Compare two graphs: node and edge types, counts, names gained and lost, parameters."""
     from heteromics.graphs import HeteroGraph
-    from heteromics.graphs import recipe as room
+    from heteromics.graphs.compare import diff as differences
 
-    rows = room.diff(HeteroGraph.load(a), HeteroGraph.load(b))
+    rows = differences(HeteroGraph.load(a), HeteroGraph.load(b))
     show_json(rows) if as_json else show_table(rows, f"{a} and {b}")

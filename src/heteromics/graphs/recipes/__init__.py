@@ -1,0 +1,12 @@
+"""The kinds of graph recipes, one file each; :mod:`heteromics.graphs.recipe` reads, plans and builds them."""
+
+from heteromics.graphs.recipes._common import GraphRecipe, LayerConfig, Outline, TrainingConfig
+from heteromics.graphs.recipes.bipartite import BipartiteRecipe
+from heteromics.graphs.recipes.cell_feature import CellFeatureRecipe
+
+KINDS: dict[str, type[GraphRecipe]] = {
+    "cell_feature": CellFeatureRecipe,
+    "bipartite": BipartiteRecipe,
+}
+
+__all__ = ["KINDS", "GraphRecipe", "LayerConfig", "Outline", "TrainingConfig"]

@@ -1,0 +1,94 @@
+"""What graph recipes share: which matrices, which training cells, and what a kind of recipe must be able to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heteromics.errors import GraphError, MissingLayer, some
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from heteromics.data._loaded import Size
+    from heteromics.graphs.schema import HeteroGraph
+    from heteromics.priors import PriorStore
+
+BYTES_PER_EDGE = 8
+"""int32 index and float32 weight; a reverse edge type shares both."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerConfig:
+    """One matrix of the data file: modality, layer, what its values are, and what is done to them.
+
+    See :func:`heteromics.data.read` and :func:`heteromics.data.transform`.
+    """
+
+    modality: str = "rna"
+    layer: str = "X"
+    values: Literal["counts", "normalised"] = "counts"
+    transform: Literal["none", "log1p", "log1p_cp10k"] = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """Which cells are training cells: those with ``value`` in a column of ``obs``; all without a column."""
+
+    column: str | None = None
+    value: str = "train"
+
+    def cells(self, data: AnnData) -> NDArray[np.str_] | None:
+        """Return their names, or None for all.
+
+        Raises
+        ------
+        MissingLayer
+            For a column that is not there.
+        GraphError
+            When no cell has the value.
+        """
+        if self.column is None:
+            return None
+        if self.column not in data.obs:
+            raise MissingLayer(
+                f"training: found no column '{self.column}' in obs. Columns: {some(data.obs.columns, 12)}."
+            )
+        chosen = data.obs_names[data.obs[self.column].astype(str) == self.value].to_numpy(str)
+        if not chosen.size:
+            words = sorted(set(data.obs[self.column].astype(str)))
+            raise GraphError(f"training: no cell has {self.column} = {self.value!r}; found {some(words, 6)}.")
+        return chosen
+
+
+class Outline(NamedTuple):
+    """Nodes and edges by type, None where only the work itself can tell, and bytes of the edges that are known."""
+
+    nodes: dict[str, int | None]
+    edges: dict[str, int | None]
+    bytes: int
+
+
+class GraphRecipe(Protocol):
+    """A frozen dataclass of parameters that knows how to plan and to build its graph; see ``graphs/recipes``."""
+
+    store: ClassVar[Literal["needed", "used", "unused"]]
+    """Whether a prior store is needed, used where one is given, or of no use."""
+
+    @property
+    def graph(self) -> str:
+        """Name of the kind, as in the recipe."""
+
+    @property
+    def layers(self) -> tuple[LayerConfig, ...]:
+        """The matrices it reads, in the order in which it wants them."""
+
+    def outline(self, sizes: Sequence[Size], *, store: bool) -> Outline:
+        """Say what would be built from matrices of such sizes, with or without a store."""
+
+    def build(self, data: Sequence[AnnData], store: PriorStore | None) -> HeteroGraph:
+        """Build the graph from the matrices, which are read and transformed."""
