@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 NAME ?=
+WORKERS ?= 2
 export MPLBACKEND := Agg
 
 .PHONY: help setup demo test bench notebooks lint format clean
@@ -11,7 +12,7 @@ export MPLBACKEND := Agg
 help:
 	@echo "make setup   create $(VENV) and install heteromics with its pinned dependencies"
 	@echo "make demo    run the main job on real and synthetic data, write runs/demo/report.html"
-	@echo "make test    run the test suite with coverage"
+	@echo "make test    run the test suite with coverage, in two processes (WORKERS=0 for one)"
 	@echo "make bench   run the benchmarks (NAME=spmm for one) and write their rows of tests/benchmarks/RESULTS.md"
 	@echo "make notebooks  run notebooks/*.py and write the notebooks beside them"
 	@echo "make lint    ruff and mypy"
@@ -32,7 +33,7 @@ demo: setup
 	$(BIN)/heteromics demo --out runs/demo
 
 test: setup
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m tests.benchmarks $(NAME)

@@ -45,6 +45,7 @@ def test_wheel_carries_recipes_and_manifest(tmp_path):
     assert {"heteromics/py.typed", "heteromics/priors/antibodies.csv"} <= names
 
 
+@pytest.mark.slow
 def test_readme_example_runs_as_printed(tmp_path):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     example = text.split("```python\n", 1)[1].split("```", 1)[0]
