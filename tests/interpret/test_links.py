@@ -169,5 +169,5 @@ def test_candidates_carry_the_names_of_the_graph():
     fewer = bipartite(rna[:, [i for i in range(14) if i not in (2, 5)]], atac, store)
     assert candidate_links(fewer, store)["gene"].tolist() == ["ENSG00.1"]
     store.info = {**store.info, "recipe_hash": "1"}
-    with pytest.raises(GraphError, match="built from a store with recipe 0, store.duckdb has 1"):
+    with pytest.raises(GraphError, match=r"store\.duckdb: .* a store of recipe 0, this one has recipe 1\. Fix"):
         candidate_links(graph, store)

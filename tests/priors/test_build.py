@@ -57,8 +57,8 @@ def test_the_books_say_where_every_table_comes_from(recipe, built):
         assert books.loc[["chromosome", "gene", "peak", "gene_pathway"], "rows"].tolist() == [2, 4, 4, 3]
         assert (books["seconds"] >= 0).all()
         assert store.info.keys() == {
-            "format_version", "heteromics_version", "assembly", "chrom_style", "recipe", "recipe_hash", "recipe_yaml",
-            "created",
+            "format_version", "heteromics_version", "assembly", "chrom_style", "recipe", "recipe_hash", "content_hash",
+            "recipe_yaml", "created",
         }  # fmt: skip
         assert store.info["heteromics_version"] == heteromics.__version__
         assert store.info["recipe_yaml"] == load_recipe(recipe).as_yaml()

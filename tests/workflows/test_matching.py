@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import mudata
 import numpy as np
@@ -146,11 +147,23 @@ def test_a_graph_has_no_columns_to_split_by(small, graph_folder, tmp_path):
 
 def test_a_graph_comes_with_its_own_store(small, graph_folder, tmp_path):
     quick(small.data, tmp_path / "run", graph=graph_folder, db=small.db)
-    other = tmp_path / "other.duckdb"
-    sets = [f"source.folder={small.data.parent}", "edges.gene_peak.within_bp=1_000"]
-    PriorStore.build("demo", other, sets=sets, progress=False).close()
-    with pytest.raises(ModelError, match=r"other\.duckdb has recipe \w+, the graph was built with \w+\. Fix: give the"):
+    again, other = tmp_path / "again.duckdb", tmp_path / "other.duckdb"
+    sets = [f"source.folder={small.data.parent}"]
+    PriorStore.build("demo", again, sets=sets, progress=False).close()
+    quick(small.data, tmp_path / "run2", graph=graph_folder, db=again)
+    PriorStore.build("demo", other, sets=[*sets, "edges.gene_peak.within_bp=1_000"], progress=False).close()
+    with pytest.raises(ModelError, match=r"other\.duckdb: the graph was .* this one has content \w+\. Fix: give the"):
         quick(small.data, tmp_path / "wrong", graph=graph_folder, db=other)
+
+
+def test_a_store_built_again_from_other_files_is_another_store(small, graph_folder, tmp_path):
+    sources, db = tmp_path / "synthetic", tmp_path / "priors.duckdb"
+    shutil.copytree(small.data.parent, sources)
+    changed_sets = sources / "pathways.gmt"
+    changed_sets.write_text(changed_sets.read_text().split("\n", 1)[1])
+    PriorStore.build("demo", db, sets=[f"source.folder={sources}"], progress=False).close()
+    with pytest.raises(ModelError, match=r"the same recipe, but other sources or code"):
+        quick(small.data, tmp_path / "wrong", graph=graph_folder, db=db)
 
 
 def test_another_kind_of_graph_is_refused(small, tmp_path):

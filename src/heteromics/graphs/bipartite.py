@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from heteromics import __version__
 from heteromics.errors import GraphError, some
 from heteromics.graphs._attributes import attribute_table, gene_columns, peak_columns, summaries
+from heteromics.graphs.hashing import store_marks
 from heteromics.graphs.pairs import EXPRESSES, OPENS, REACHES
 from heteromics.graphs.schema import Compressed, Feature, HeteroGraph, Kind, register
 
@@ -175,7 +176,7 @@ def bipartite(
             "categories": {"cell_type": categories} if categories else {},
             "training_cells": {"rna_cell": int(gene.training.sum()), "atac_cell": int(peak.training.sum())},
             "match": {"gene": gene.match, "peak": peak.match},
-            "store": {key: store.info[key] for key in ("assembly", "chrom_style", "recipe_hash") if key in store.info},
+            "store": store_marks(store.info),
         },
     )
 

@@ -22,6 +22,7 @@ from heteromics.errors import DataError, EmptyCells, GraphError, MissingLayer, s
 from heteromics.graphs._members import pathway_members
 from heteromics.graphs._pathways import clique_pairs, pair_cosine, symmetric_edges
 from heteromics.graphs._statistics import STATISTICS, cell_statistics, group_means
+from heteromics.graphs.hashing import store_marks
 from heteromics.graphs.kinds import Feature, Kind, register
 from heteromics.graphs.schema import Compressed, HeteroGraph
 
@@ -282,6 +283,5 @@ def _provenance(rna: AnnData, pathways: Any) -> dict[str, Any]:
     found = {"data": {key: str(value) for key, value in known.items()}} if known else {}
     info = getattr(pathways, "info", None)
     if isinstance(info, Mapping):
-        kept = ("assembly", "recipe", "recipe_hash", "heteromics_version")
-        found["priors"] = {key: str(info[key]) for key in kept if key in info}
+        found["priors"] = store_marks(info)
     return found

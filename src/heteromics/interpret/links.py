@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from heteromics.errors import DataError, DuplicateNames, GraphError, some
+from heteromics.graphs.hashing import other_store
 from heteromics.models._links import joint_counts
 from heteromics.models.baselines import as_csr, log_normalised
 from heteromics.tasks.metrics import link_recovery
@@ -53,12 +54,8 @@ def candidate_links(graph: HeteroGraph, store: PriorStore, within_bp: int | None
     """
     import pandas as pd
 
-    built_from = graph.meta["store"].get("recipe_hash")
-    if built_from != store.info.get("recipe_hash"):
-        raise GraphError(
-            f"the graph was built from a store with recipe {built_from}, {store.path} has "
-            f"{store.info.get('recipe_hash')}. Fix: open the store the graph was built from."
-        )
+    if why := other_store(graph.meta["store"], store.info):
+        raise GraphError(f"{store.path}: {why}. Fix: open the store the graph was built from, or build it again.")
     links = store.frame("gene_peak")
     links = links if within_bp is None else links[links["distance"] <= within_bp]
     found = {}

@@ -7,6 +7,8 @@ ends a build leaves finished steps only.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -105,12 +107,18 @@ class Writer:
             "chrom_style": self._recipe.chrom_style,
             "recipe": self._recipe.name,
             "recipe_hash": self._recipe.hash,
+            "content_hash": self._content_hash(),
             "recipe_yaml": self._recipe.as_yaml(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         with self._transaction():
             self._insert_rows("store_info", info.items())
             self._connection.execute(edge_view_sql(self._rows))
+
+    def _content_hash(self) -> str:
+        """SHA-256 over the steps: what each was given and how many rows it made, whether made anew or taken over."""
+        steps = self._connection.execute("SELECT builder, fingerprint, table_name, rows FROM build_step").fetchall()
+        return hashlib.sha256(json.dumps(sorted(steps)).encode()).hexdigest()
 
     def reported(self, builders: Collection[str]) -> Reported:
         """Return what these builders said of names that did not simply join."""

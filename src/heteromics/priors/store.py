@@ -32,7 +32,8 @@ class PriorStore:
     path
         The DuckDB file.
     info
-        ``assembly``, ``chrom_style``, ``recipe``, ``recipe_hash``, ``recipe_yaml``, ``heteromics_version``,
+        ``assembly``, ``chrom_style``, ``recipe``, ``recipe_hash``, ``content_hash`` (over the settings, sources, code
+        and rows of all steps; stores of earlier releases lack it), ``recipe_yaml``, ``heteromics_version``,
         ``format_version`` and ``created`` (UTC), all text.
 
     Examples

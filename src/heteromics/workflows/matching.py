@@ -158,16 +158,14 @@ def _split_of_graph(
 
 def _check_store(graph: HeteroGraph, db: Path | None) -> None:
     """Make sure that a store given beside a graph is the one the graph was built with."""
+    from heteromics.graphs.hashing import other_store
     from heteromics.priors import PriorStore
 
     if db is None:
         return
     with PriorStore.open(db) as store:
-        built_with, found = graph.meta["store"].get("recipe_hash"), store.info.get("recipe_hash")
-    if built_with != found:
-        raise ModelError(
-            f"--db {db} has recipe {found}, the graph was built with {built_with}. Fix: give the store of the graph."
-        )
+        if why := other_store(graph.meta["store"], store.info):
+            raise ModelError(f"--db {db}: {why}. Fix: give the store of the graph, or build the graph again.")
 
 
 def build_bipartite(
