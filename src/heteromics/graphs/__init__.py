@@ -14,10 +14,12 @@ from heteromics.graphs.cell_feature import cell_feature
 from heteromics.graphs.io import load_graph, save_graph
 from heteromics.graphs.kinds import Feature, Kind, known_kind, register
 from heteromics.graphs.pairs import PairBatch, PairBatcher
+from heteromics.graphs.sampling import CellBatcher, join_cells, partition_cells, sample_neighbors, subgraph
 from heteromics.graphs.schema import Compressed, EdgeType, HeteroGraph
 
 __all__ = [
     "Card",
+    "CellBatcher",
     "Compressed",
     "EdgeType",
     "Feature",
@@ -27,8 +29,12 @@ __all__ = [
     "PairBatcher",
     "bipartite",
     "cell_feature",
+    "join_cells",
     "known_kind",
     "load_graph",
+    "partition_cells",
     "register",
+    "sample_neighbors",
     "save_graph",
+    "subgraph",
 ]
