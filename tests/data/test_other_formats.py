@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scanpy
 
-from heteromics.data import _sparse, modalities, read
+from heteromics.data import modalities, read
 from heteromics.errors import DuplicateNames, MissingLayer, MissingModality, NotCounts, UnreadableFile
 from tests.data import reader_files
 from tests.data.reader_files import (
@@ -114,8 +114,7 @@ def test_10x_mtx_errors(tmp_path):
         modalities(tmp_path / "empty")
 
 
-def test_loom(tmp_path, monkeypatch):
-    monkeypatch.setattr(_sparse, "BLOCK_BYTES", 1000)
+def test_loom(tmp_path):
     path = tmp_path / "a.loom"
     write_loom(path, Accession=IDS, feature_types=TYPES)
     assert modalities(path) == ["rna", "atac", "protein"]

@@ -1,7 +1,7 @@
-"""AnnData and MuData files: single elements are read, by anndata's own element reader.
+"""AnnData and MuData, as HDF5 files or zarr stores: single elements are read, by anndata's own element reader.
 
 ``anndata.read_h5ad`` and ``mudata.read_h5mu`` bring every layer and every dense matrix whole into memory; here only the
-asked matrix and the tables are read, and a dense one in blocks of rows.
+asked matrix and the tables are read, and a dense one in blocks of rows; or the matrix is left on disk.
 """
 
 from __future__ import annotations
@@ -9,22 +9,22 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 from anndata import OldFormatWarning
-from anndata.io import read_elem
+from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
 
 from heteromics.data._loaded import Loaded, Size, by_feature_type, require_layer, require_modality
 from heteromics.data._modality import are_intervals, canonical
-from heteromics.data._sparse import is_sparse, sparse_by_blocks
+from heteromics.data._sparse import is_sparse
+from heteromics.data.blocks import as_csr
 from heteromics.errors import DataError, MissingModality, UnreadableFile
 
 FEATURE_TYPE_COLUMNS = ("feature_types", "feature_type")
 
 
-def element(node: h5py.Group | h5py.Dataset) -> Any:
+def element(node: Any) -> Any:
     """Read one element; files written before encodings were stored are read like others."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OldFormatWarning)
@@ -32,9 +32,9 @@ def element(node: h5py.Group | h5py.Dataset) -> Any:
 
 
 class H5ad:
-    """An ``.h5ad`` file, or one modality inside an ``.h5mu`` file."""
+    """An ``.h5ad`` file or its twin in zarr, or one modality inside an ``.h5mu`` file."""
 
-    def __init__(self, group: h5py.Group, where: str) -> None:
+    def __init__(self, group: Any, where: str) -> None:
         missing = [name for name in ("obs", "var") if name not in group]
         if missing:
             raise UnreadableFile(f"{where} is no AnnData file: found no {' and no '.join(missing)}.")
@@ -65,32 +65,30 @@ class H5ad:
         stored = group[
             "X" if layer == "X" else "raw/X" if layer == "raw" else layer if "/" in layer else f"layers/{layer}"
         ]
-        if isinstance(stored, h5py.Dataset):
+        if _is_array(stored):
             return Size(stored.shape[0], stored.shape[1], stored.size)
         rows, columns = (int(n) for n in stored.attrs["shape"])
         return Size(rows, columns, stored["indices"].shape[0])
 
-    def load(self, modality: str, layer: str) -> Loaded:
-        """Load a layer of the features of one modality."""
+    def load(self, modality: str, layer: str, *, backed: bool = False) -> Loaded:
+        """Load a layer of the features of one modality; ``backed`` leaves its values on disk where it has no other."""
         require_layer(self.layers(modality), layer, self._where)
         if layer.startswith("obsm/"):
             return self._load_beside(layer.removeprefix("obsm/"))
         there = self.modalities()
         if there:
             require_modality(there, modality, self._where)
-        loaded = self.load_all(layer)
+        loaded = self.load_all(layer, backed=backed and len(there) <= 1)
         types = _feature_types(loaded.var)
         if types is None:
             return loaded
         return loaded.features(types.astype(str).map(canonical).to_numpy() == modality)
 
-    def load_all(self, layer: str) -> Loaded:
-        """Load a layer of all features."""
+    def load_all(self, layer: str, *, backed: bool = False) -> Loaded:
+        """Load a layer of all features; ``backed`` leaves its values on disk."""
         raw = layer == "raw" and "raw" not in self._group.get("layers", ())
         stored = self._group["raw/X" if raw else "X" if layer == "X" else f"layers/{layer}"]
-        matrix: Any = sparse_by_blocks(stored) if isinstance(stored, h5py.Dataset) else element(stored)
-        if not is_sparse(matrix):
-            raise UnreadableFile(f"{self._where}: layer '{layer}' is a {type(matrix).__name__}, expected a matrix.")
+        matrix = _matrix(stored, f"{self._where}: layer '{layer}'", backed)
         var = self._frame("raw/var" if raw else "var")
         obs = self._frame("obs")
         if matrix.shape != (len(obs), len(var)):
@@ -135,9 +133,9 @@ class H5ad:
 
 
 class H5mu:
-    """An ``.h5mu`` file: modalities are the groups under ``mod``; tables of all cells are handed to each."""
+    """An ``.h5mu`` file or its twin in zarr: modalities are groups under ``mod``; each gets the tables of all cells."""
 
-    def __init__(self, file: h5py.File, where: str) -> None:
+    def __init__(self, file: Any, where: str) -> None:
         if "mod" not in file:
             raise UnreadableFile(f"{where} is no MuData file: found no group 'mod'.")
         self._file, self._where = file, where
@@ -162,11 +160,11 @@ class H5mu:
         """Size of a layer of one modality."""
         return self._modality(modality).size(modality, layer)
 
-    def load(self, modality: str, layer: str) -> Loaded:
+    def load(self, modality: str, layer: str, *, backed: bool = False) -> Loaded:
         """Load one modality and give it the columns, coordinates and marks of all cells that it lacks itself."""
         part = self._modality(modality)
         require_layer(part.layers(modality), layer, f"{self._where}, modality '{modality}'")
-        loaded = part._load_beside(layer[5:]) if layer.startswith("obsm/") else part.load_all(layer)
+        loaded = part._load_beside(layer[5:]) if layer.startswith("obsm/") else part.load_all(layer, backed=backed)
         every = H5ad(self._file, self._where)
         obs = every._frame("obs")
         rows = obs.index.get_indexer(loaded.obs.index) if obs.index.is_unique else np.array([-1])
@@ -188,6 +186,24 @@ class H5mu:
         there = self.modalities()
         require_modality(there, modality, self._where)
         return H5ad(self._file["mod"][there[modality]], f"{self._where}, modality '{modality}'")
+
+
+def _is_array(stored: Any) -> bool:
+    """Whether it is a dense array of HDF5 or zarr."""
+    return hasattr(stored, "chunks")
+
+
+def _matrix(stored: Any, what: str, backed: bool) -> Any:
+    """Read a matrix, or leave it on disk, where only its form is checked."""
+    if _is_array(stored) and len(stored.shape) == 2:
+        return stored if backed else as_csr(stored, what, "any", stored.dtype)
+    form = str(stored.attrs.get("encoding-type", ""))
+    if backed and form in ("csr_matrix", "csc_matrix"):
+        return sparse_dataset(stored)
+    matrix: Any = element(stored)
+    if not is_sparse(matrix):
+        raise UnreadableFile(f"{what} is a {type(matrix).__name__}, expected a matrix.")
+    return matrix
 
 
 def _feature_types(var: pd.DataFrame) -> pd.Series | None:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from heteromics.data._loaded import Loaded, by_feature_type, require_layer, require_modality
 from heteromics.data._modality import are_intervals, canonical
-from heteromics.data._sparse import sparse_by_blocks
+from heteromics.data.blocks import as_csr
 from heteromics.errors import UnreadableFile, some
 
 FEATURE_NAMES = ("Accession", "Gene", "var_names")
@@ -53,7 +53,7 @@ class Loom:
             var["gene_id"] = var["Accession"]
         if "Gene" in var:
             var["symbol"] = var["Gene"]
-        loaded = Loaded(sparse_by_blocks(stored).T, obs, var, obsm)
+        loaded = Loaded(as_csr(stored, self._where, "any", stored.dtype).T, obs, var, obsm)
         if "feature_types" not in var:
             return loaded
         return loaded.features(var["feature_types"].map(canonical).to_numpy() == modality)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,8 @@ from heteromics.data._sparse import is_sparse
 from heteromics.errors import DataError, DuplicateNames, EmptyCells, NotCounts, some
 
 EXACT_FLOAT32 = 2**24  # the largest whole number up to which float32 holds every whole number (IEEE 754)
+_BEYOND = "beyond 2**24, which float32 rounds"
+_KINDS = ("NaN or infinite", "NaN", "infinite", "negative", "fractional", _BEYOND)
 
 
 def check_counts(matrix: Any, what: str) -> None:
@@ -41,25 +43,9 @@ def check_counts(matrix: Any, what: str) -> None:
       found 1 fractional of 2 values, the first is 0.5 in row 0, column 1
       Fix: name the layer that holds counts, or say expect="normalised" where none are needed.
     """
-    values = _values(matrix)
-    if values.dtype == bool or np.issubdtype(values.dtype, np.unsignedinteger):
-        kinds = {"beyond 2**24, which float32 rounds": values > EXACT_FLOAT32} if values.dtype != bool else {}
-    else:
-        finite = np.isfinite(values)
-        kinds = {
-            "NaN": np.isnan(values),
-            "infinite": np.isinf(values),
-            "negative": values < 0,
-            "fractional": finite & (np.floor(values) != values),
-            "beyond 2**24, which float32 rounds": finite & (values > EXACT_FLOAT32),
-        }
-    found = [_first(matrix, values, mask, kind) for kind, mask in kinds.items() if mask.any()]
-    if found:
-        raise NotCounts(
-            f"{what}: expected counts, that is finite whole numbers >= 0.\n"
-            + "".join(f"  {line}\n" for line in found)
-            + '  Fix: name the layer that holds counts, or say expect="normalised" where none are needed.'
-        )
+    check = ValueCheck("counts")
+    check.look(matrix)
+    check.finish(what)
 
 
 def check_finite(matrix: Any, what: str) -> None:
@@ -70,12 +56,73 @@ def check_finite(matrix: Any, what: str) -> None:
     DataError
         How many values are not finite, and where the first is.
     """
-    values = _values(matrix)
-    wrong = ~np.isfinite(values)
-    if wrong.any():
+    check = ValueCheck("normalised")
+    check.look(matrix)
+    check.finish(what)
+
+
+class ValueCheck:
+    """Look at a matrix part by part, and say at the end what is wrong in all of it.
+
+    Parameters
+    ----------
+    expect
+        ``"counts"``: see :func:`check_counts`. ``"normalised"``: see :func:`check_finite`. ``"any"``: not looked at.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> check = ValueCheck("counts")
+    >>> for row in (0, 1):
+    ...     check.look(np.array([[row / 2, 3]]), first_row=row)
+    >>> check.finish("rna")
+    Traceback (most recent call last):
+        ...
+    heteromics.errors.NotCounts: rna: expected counts, that is finite whole numbers >= 0.
+      found 1 fractional of 4 values, the first is 0.5 in row 1, column 0
+      Fix: name the layer that holds counts, or say expect="normalised" where none are needed.
+    """
+
+    def __init__(self, expect: Literal["counts", "normalised", "any"]) -> None:
+        if expect not in ("counts", "normalised", "any"):
+            raise DataError(f"found expect={expect!r}, expected 'counts', 'normalised' or 'any'.")
+        self.expect = expect
+        self._looked = 0
+        self._noun = "values"
+        self._found: dict[str, tuple[int, str]] = {}
+
+    def look(self, matrix: Any, first_row: int = 0, first_column: int = 0) -> None:
+        """Look at a part, SciPy sparse or NumPy, whose first entry stands in that row and column of the whole."""
+        if self.expect == "any":
+            return
+        values = _values(matrix)
+        self._looked += values.size
+        if is_sparse(matrix):
+            self._noun = "stored values"
+        if not values.size or (_clearly_counts if self.expect == "counts" else _clearly_finite)(values):
+            return
+        kinds = _no_counts(values) if self.expect == "counts" else {"NaN or infinite": ~np.isfinite(values)}
+        for kind, mask in kinds.items():
+            if wrong := int(np.count_nonzero(mask)):
+                before, place = self._found.get(kind, (0, ""))
+                self._found[kind] = before + wrong, place or _place(matrix, values, mask, first_row, first_column)
+
+    def finish(self, what: str) -> None:
+        """Raise NotCounts or DataError if anything was wrong."""
+        if not self._found:
+            return
+        lines = [
+            f"found {wrong:,} {kind} of {self._looked:,} {self._noun}, the first is {place}"
+            for kind, (wrong, place) in sorted(self._found.items(), key=lambda item: _KINDS.index(item[0]))
+        ]
+        if self.expect == "counts":
+            raise NotCounts(
+                f"{what}: expected counts, that is finite whole numbers >= 0.\n"
+                + "".join(f"  {line}\n" for line in lines)
+                + '  Fix: name the layer that holds counts, or say expect="normalised" where none are needed.'
+            )
         raise DataError(
-            f"{what}: expected finite values.\n  {_first(matrix, values, wrong, 'NaN or infinite')}\n"
-            "  Fix: remove or impute them before the matrix is used."
+            f"{what}: expected finite values.\n  {lines[0]}\n  Fix: remove or impute them before the matrix is used."
         )
 
 
@@ -138,7 +185,38 @@ def _values(matrix: Any) -> np.ndarray:
     return matrix.data if is_sparse(matrix) else np.asarray(matrix).ravel()
 
 
-def _first(matrix: Any, values: np.ndarray, mask: np.ndarray, kind: str) -> str:
+def _clearly_counts(values: np.ndarray) -> bool:
+    """Whether all values are counts; NaN compares as no."""
+    if values.dtype == bool:
+        return True
+    least, most = values.min(), values.max()
+    if not (least >= 0 and most <= EXACT_FLOAT32):
+        return False
+    return not np.issubdtype(values.dtype, np.floating) or bool((np.rint(values) == values).all())
+
+
+def _clearly_finite(values: np.ndarray) -> bool:
+    """Whether all values are finite; the least and the greatest are not where one is not."""
+    if not np.issubdtype(values.dtype, np.floating):
+        return True
+    return bool(np.isfinite(values.min()) and np.isfinite(values.max()))
+
+
+def _no_counts(values: np.ndarray) -> dict[str, np.ndarray]:
+    beyond = values > EXACT_FLOAT32
+    if np.issubdtype(values.dtype, np.unsignedinteger):
+        return {_BEYOND: beyond}
+    finite = np.isfinite(values)
+    return {
+        "NaN": np.isnan(values),
+        "infinite": np.isinf(values),
+        "negative": values < 0,
+        "fractional": finite & (np.floor(values) != values),
+        _BEYOND: finite & beyond,
+    }
+
+
+def _place(matrix: Any, values: np.ndarray, mask: np.ndarray, first_row: int, first_column: int) -> str:
     at = int(np.argmax(mask))
     if not is_sparse(matrix):
         row, column = map(int, np.unravel_index(at, np.asarray(matrix).shape))
@@ -149,8 +227,4 @@ def _first(matrix: Any, values: np.ndarray, mask: np.ndarray, kind: str) -> str:
     else:
         coordinates = matrix.tocoo()
         row, column = int(coordinates.row[at]), int(coordinates.col[at])
-    stored = "stored values" if is_sparse(matrix) else "values"
-    return (
-        f"found {int(mask.sum()):,} {kind} of {values.size:,} {stored}, "
-        f"the first is {values[at]} in row {row}, column {column}"
-    )
+    return f"{values[at]} in row {first_row + row}, column {first_column + column}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import anndata
 import h5py
@@ -24,7 +24,7 @@ from heteromics.errors import DataError, MissingModality, UnreadableFile
 Expect = Literal["counts", "normalised", "any"]
 Source = H5ad | H5mu | TenxH5 | TenxMtx | Loom  # each: modalities(), layers(modality), load(modality, layer)
 
-FORMATS = ".h5ad, .h5mu, .h5 (10x), .loom, .mtx, .mtx.gz, or a folder with matrix.mtx (10x)"
+FORMATS = ".h5ad, .h5mu, .zarr (AnnData, MuData), .h5 (10x), .loom, .mtx, .mtx.gz, or a folder with matrix.mtx (10x)"
 
 
 def read(path: str | Path, *, modality: str, layer: str, expect: Expect = "counts") -> anndata.AnnData:
@@ -33,8 +33,8 @@ def read(path: str | Path, *, modality: str, layer: str, expect: Expect = "count
     Parameters
     ----------
     path
-        ``.h5ad``, ``.h5mu``, 10x ``.h5`` (versions 2 and 3), ``.loom``, a 10x folder with ``matrix.mtx``, or its
-        matrix.
+        ``.h5ad``, ``.h5mu``, the folder ``.zarr`` of either, 10x ``.h5`` (versions 2 and 3), ``.loom``, a 10x folder
+        with ``matrix.mtx``, or its matrix.
     modality
         ``rna``, ``atac`` or ``protein``, in any usual spelling, or another name that the file uses. A file that does
         not say what it holds (many ``.h5ad``) is taken to be what is asked for.
@@ -74,7 +74,7 @@ def read(path: str | Path, *, modality: str, layer: str, expect: Expect = "count
     path, wanted = Path(path), canonical(modality)
     if expect not in get_args(Expect):
         raise DataError(f"found expect={expect!r}, expected one of {', '.join(map(repr, get_args(Expect)))}.")
-    with _opened(path) as source:
+    with opened(path) as source:
         if wanted not in SPELLINGS and wanted not in source.modalities():
             there = ", ".join(source.modalities()) or f"not said; known names are {', '.join(SPELLINGS)}"
             raise MissingModality(
@@ -82,16 +82,17 @@ def read(path: str | Path, *, modality: str, layer: str, expect: Expect = "count
             )
         loaded = source.load(wanted, layer)
         what = f"{path.name}, {wanted}, layer '{layer}' (there: {', '.join(source.layers(wanted))})"
-        hashed = source.files if isinstance(source, TenxMtx) else [path]
+        hashed = source.files if isinstance(source, TenxMtx) else None
     if expect == "counts":
         check_counts(loaded.matrix, what)
     elif expect == "normalised":
         check_finite(loaded.matrix, what)
-    data = _assemble(loaded, path.name)
-    data.uns["heteromics"] = {
-        "modality": wanted, "layer": layer, "source": path.name, "sha256": sha256_of_all(hashed)
-    }  # fmt: skip
-    return data
+    matrix = sparse.csr_matrix(loaded.matrix, dtype=np.float32)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    matrix.sort_indices()
+    loaded.matrix = matrix
+    return assembled(loaded, path, wanted, layer, hashed)
 
 
 def modalities(path: str | Path) -> list[str]:
@@ -107,12 +108,12 @@ def modalities(path: str | Path) -> list[str]:
     UnreadableFile
         For a file that is missing, of another format, or broken.
     """
-    with _opened(Path(path)) as source:
+    with opened(Path(path)) as source:
         return list(source.modalities())
 
 
 def size_of(path: str | Path, *, modality: str, layer: str) -> Size:
-    """Tell cells, features and stored values of a layer from the metadata of an AnnData or MuData file.
+    """Tell cells, features and stored values of a layer from the metadata of an AnnData or MuData file or store.
 
     Parameters
     ----------
@@ -126,18 +127,23 @@ def size_of(path: str | Path, *, modality: str, layer: str) -> Size:
     MissingModality, MissingLayer, UnreadableFile
         As :func:`read`.
     """
-    with _opened(Path(path)) as source:
+    with opened(Path(path)) as source:
         if isinstance(source, H5ad | H5mu):
             return source.size(canonical(modality), layer)
     raise DataError(
-        f"{Path(path).name}: its size is known once it is read. Fix: convert it to .h5ad or .h5mu, or build."
+        f"{Path(path).name}: its size is known once it is read. Fix: convert it to .h5ad, .h5mu or .zarr, or build."
     )
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Source]:
+def opened(path: Path) -> Iterator[Source]:
+    """Open a file or folder with the reader of its format."""
     if not path.exists():
         raise UnreadableFile(f"{path}: no such file or folder.")
+    if path.suffix == ".zarr":
+        group = _zarr(path)
+        yield H5mu(group, path.name) if "mod" in group else H5ad(group, path.name)
+        return
     if path.is_dir() or path.name.endswith(("matrix.mtx", "matrix.mtx.gz")):
         yield TenxMtx(path)
         return
@@ -156,8 +162,22 @@ def _opened(path: Path) -> Iterator[Source]:
         yield formats[path.suffix](file, path.name)
 
 
-def _assemble(loaded: Loaded, where: str) -> anndata.AnnData:
-    obs, var = loaded.obs, loaded.var
+def _zarr(path: Path) -> Any:
+    import zarr
+
+    try:
+        return zarr.open_group(path, mode="r")
+    except (OSError, ValueError, KeyError) as error:
+        raise UnreadableFile(
+            f"{path.name} is no zarr store: {error}.\n  Fix: copy the whole folder again, or write it with anndata."
+        ) from error
+
+
+def assembled(
+    loaded: Loaded, path: Path, modality: str, layer: str, hashed: list[Path] | None = None
+) -> anndata.AnnData:
+    """Make an AnnData of what was loaded: names are checked, the matrix is taken as it is, its source is noted."""
+    obs, var, where = loaded.obs, loaded.var, path.name
     obs.index, var.index = obs.index.astype(str), var.index.astype(str)
     check_unique_names(obs.index, f"{where}: cells", fix="add the batch or sample to the names in the file.")
     unique = [column for column in var if var[column].dtype.kind == "O" and var[column].is_unique]
@@ -165,8 +185,9 @@ def _assemble(loaded: Loaded, where: str) -> anndata.AnnData:
     check_unique_names(var.index, f"{where}: features", fix=f"{instead} Repeats are never made unique in silence.")
     if "gene_ids" in var and "gene_id" not in var:
         var["gene_id"] = var["gene_ids"]
-    matrix = sparse.csr_matrix(loaded.matrix, dtype=np.float32)
-    matrix.sum_duplicates()
-    matrix.eliminate_zeros()
-    matrix.sort_indices()
-    return anndata.AnnData(matrix, obs=obs, var=var, obsm=loaded.obsm, uns=loaded.uns)
+    data = anndata.AnnData(loaded.matrix, obs=obs, var=var, obsm=loaded.obsm, uns=loaded.uns)
+    files = hashed or ([path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()])
+    data.uns["heteromics"] = {
+        "modality": modality, "layer": layer, "source": path.name, "sha256": sha256_of_all(files)
+    }  # fmt: skip
+    return data

@@ -1,7 +1,7 @@
 """Matrices of .h5ad and .h5mu on disk, read a block of rows or of columns at a time, named cells only.
 
-CSR and dense matrices are read by rows, CSC by columns, so that each byte is read once and no more than a block is in
-memory. ``anndata`` in backed mode was weighed: it slices a CSC matrix by rows only by reading it whole.
+CSR and dense matrices are read by rows, CSC by columns (:mod:`heteromics.data._stored`), so that each byte is read once
+and no more than a block is in memory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -20,13 +20,12 @@ from scipy import sparse
 
 from heteromics.data._h5ad import element
 from heteromics.data._modality import are_intervals, canonical
+from heteromics.data._stored import MOST_VALUES, stored
 from heteromics.errors import DataError, MissingLayer, UnreadableFile, some
 
 Ints = NDArray[np.int64]
 
 MODALITIES = ("rna", "atac", "protein")
-BLOCK_ENTRIES = 1 << 20
-"""Entries of a block: about 60 MiB with all that is made of them."""
 
 
 class Block(NamedTuple):
@@ -61,7 +60,7 @@ class Matrix:
     columns: Ints
     stored: h5py.Dataset | h5py.Group
 
-    def blocks(self, rows: Ints, entries: int = BLOCK_ENTRIES) -> Iterator[Block]:
+    def blocks(self, rows: Ints, entries: int = MOST_VALUES) -> Iterator[Block]:
         """Yield all values of the cells in ``rows``, each once.
 
         Parameters
@@ -71,51 +70,18 @@ class Matrix:
         entries
             Most stored entries to read at a time; one row (CSR, dense) or column (CSC) is read whole always.
         """
-        if isinstance(self.stored, h5py.Dataset):
-            yield from self._dense(rows, entries)
-        elif self.stored.attrs["encoding-type"] == "csc_matrix":
-            yield from self._by_column(rows, entries)
-        else:
-            yield from self._by_row(rows, entries)
-
-    def _dense(self, rows: Ints, entries: int) -> Iterator[Block]:
-        height, width = self.stored.shape
-        for start, stop in _ranges(np.arange(height + 1) * width, entries):
-            chosen = _within(rows, start, stop)
-            if chosen.size:
-                yield Block(0, sparse.csr_array(np.asarray(self.stored[start:stop])[chosen][:, self.columns]))
-
-    def _by_row(self, rows: Ints, entries: int) -> Iterator[Block]:
-        bounds = self.stored["indptr"][:].astype(np.int64)
-        width = int(self.stored.attrs["shape"][1])
-        for start, stop in _ranges(bounds, entries):
-            chosen = _within(rows, start, stop)
-            if chosen.size:
-                block = sparse.csr_array(self._parts(bounds, start, stop), shape=(stop - start, width))[chosen]
-                yield Block(0, block if self.columns.size == width else block[:, self.columns])
-
-    def _by_column(self, rows: Ints, entries: int) -> Iterator[Block]:
-        bounds = self.stored["indptr"][:].astype(np.int64)
-        height = int(self.stored.attrs["shape"][0])
-        for start, stop in _ranges(bounds, entries):
-            first = int(np.searchsorted(self.columns, start))
-            chosen = _within(self.columns, start, stop)
-            if chosen.size:
-                block = sparse.csc_array(self._parts(bounds, start, stop), shape=(height, stop - start))
+        source = stored(self.stored, self.where)
+        for start, stop in source.ranges(entries):
+            chosen = _within(rows if source.by_row else self.columns, start, stop)
+            if not chosen.size:
+                continue
+            block = source.read(start, stop)
+            if source.by_row:
+                values = block[chosen]
+                yield Block(0, values if self.columns.size == values.shape[1] else values[:, self.columns])
+            else:
+                first = int(np.searchsorted(self.columns, start))
                 yield Block(first, sparse.csc_array(block[:, chosen][rows]))
-
-    def _parts(self, bounds: Ints, start: int, stop: int) -> tuple[Any, Any, Ints]:
-        low, high = int(bounds[start]), int(bounds[stop])
-        return self.stored["data"][low:high], self.stored["indices"][low:high], bounds[start : stop + 1] - low
-
-
-def _ranges(bounds: Ints, entries: int) -> Iterator[tuple[int, int]]:
-    """Cut lines that begin at ``bounds`` into ranges of at most so many entries, of at least one line."""
-    start = 0
-    while start < bounds.size - 1:
-        stop = max(start + 1, int(np.searchsorted(bounds, bounds[start] + entries, side="right")) - 1)
-        yield start, stop
-        start = stop
 
 
 def _within(rows: Ints, start: int, stop: int) -> Ints:
