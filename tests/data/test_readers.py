@@ -210,7 +210,7 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "a.csv").write_text("x")
     with pytest.raises(
         UnreadableFile,
-        match=re.escape("a.csv: found ending '.csv', expected .h5ad, .h5mu, .zarr (AnnData, MuData), .h5"),
+        match=re.escape("a.csv: found ending '.csv', expected .h5ad, .h5mu, .zarr (AnnData, MuData)"),
     ):
         modalities(tmp_path / "a.csv")
     path = h5ad(tmp_path)
