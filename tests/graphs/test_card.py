@@ -1,11 +1,13 @@
 import json
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 import torch
 
 from heteromics.graphs import Compressed, HeteroGraph
-from heteromics.graphs.card import graph_bytes
+from heteromics.graphs.card import Card, CardSum, graph_bytes
+from heteromics.graphs.sampling import subgraph
 
 TO = ("gene", "reaches", "peak")
 BACK = ("peak", "reached_by", "gene")
@@ -94,3 +96,31 @@ def test_a_graph_without_nodes_of_a_type():
     assert card.edges["gene-reaches-peak"].source_degree == {}
     assert np.isfinite(card.edges["gene-reaches-peak"].density)
     assert "0%" in card.text()
+
+
+def test_a_page_stands_alone_and_is_written_whole(graph, tmp_path):
+    page = graph.card.html()
+    assert page.startswith("<!DOCTYPE html>")
+    assert graph.card._repr_html_() in page
+    assert graph.card.save_html(tmp_path / "deep" / "card.html").read_text(encoding="utf-8") == page
+    root = ET.fromstring(page.replace("<!DOCTYPE html>", "").replace('<meta charset="utf-8">', ""))
+    assert root.findtext("head/title") == "links graph"
+    assert len(root.findall("body/table")) == 4
+
+
+def test_a_card_comes_back_from_json(graph):
+    assert Card.from_dict(json.loads(json.dumps(graph.card.as_dict()))) == graph.card
+
+
+def test_cards_of_parts_add_up(graph):
+    total = CardSum(along="gene")
+    for genes in ([0], [1, 2], [3]):
+        total.add(subgraph(graph, {"gene": genes}))
+    whole, summed = graph.card, total.card(graph)
+    assert (summed.nodes, summed.edges) == (whole.nodes, whole.edges)
+
+
+def test_a_sum_of_one_part_is_its_card(graph):
+    total = CardSum()
+    total.add(graph)
+    assert total.card(graph) == graph.card

@@ -5,11 +5,13 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from heteromics._files import write_text
 from heteromics.graphs import _dgl
 from heteromics.graphs.kinds import Data, short
 
@@ -17,10 +19,15 @@ if TYPE_CHECKING:
     from heteromics.graphs._dgl import EdgeType
     from heteromics.graphs.schema import HeteroGraph
 
-__all__ = ["Card", "Coverage", "EdgeCard", "NodeCard", "make_card"]
+__all__ = ["Card", "CardSum", "Coverage", "EdgeCard", "NodeCard", "make_card"]
 
 _QUANTILES = {"least": 0.0, "quarter": 0.25, "median": 0.5, "three_quarters": 0.75, "most": 1.0}
 _LONGEST_LIST = 6
+_STYLE = (
+    "body { font: 14px/1.5 sans-serif; margin: 2rem; } table { border-collapse: collapse; margin: 0 0 1.5rem; } "
+    "caption { font-weight: bold; text-align: left; } th, td { border: 1px solid #ccc; padding: .2rem .6rem; "
+    "text-align: left; vertical-align: top; }"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +97,32 @@ class Card:
         """Return everything as plain values that JSON can hold."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Card:
+        """Make the card again from what :meth:`as_dict` returned."""
+        nodes = {
+            ntype: NodeCard(**{**node, "chromosomes": {k: Coverage(**v) for k, v in node["chromosomes"].items()}})
+            for ntype, node in plain["nodes"].items()
+        }
+        edges = {etype: EdgeCard(**edge) for etype, edge in plain["edges"].items()}
+        return cls(plain["kind"], nodes, edges, dict(plain["bytes"]), dict(plain["meta"]))
+
     def text(self) -> str:
         """Return aligned tables; degrees are the median, with the least and the most."""
         blocks = [f"{self.kind} graph, {sum(self.bytes.values()):,} bytes"]
         blocks += [_aligned(rows) for _, rows in self._tables()]
         return "\n".join(blocks)
+
+    def html(self) -> str:
+        """Return one HTML page that stands alone; words of the data are escaped."""
+        title = f"{html.escape(self.kind)} graph"
+        head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+        return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{self._repr_html_()}\n</body></html>\n'
+
+    def save_html(self, path: Path | str) -> Path:
+        """Write :meth:`html` to a file, whole or not at all, and return its path."""
+        write_text(Path(path), self.html())
+        return Path(path)
 
     def _tables(self) -> Iterator[tuple[str, list[list[str]]]]:
         yield "nodes", self._node_rows()
@@ -147,27 +175,63 @@ class Card:
 
 def make_card(graph: HeteroGraph) -> Card:
     """Read a graph's card; time and memory grow with nodes and edges."""
-    out_degree, in_degree = {}, {}
-    for etype in graph.canonical_etypes:
-        out_degree[etype], in_degree[etype] = _degrees(graph, etype)
-    touched = {ntype: torch.zeros(graph.num_nodes(ntype), dtype=torch.bool) for ntype in graph.ntypes}
-    for etype in graph.canonical_etypes:
-        touched[etype[0]] |= out_degree[etype] > 0
-        touched[etype[2]] |= in_degree[etype] > 0
-    edges = {}
-    for etype in graph.canonical_etypes:
-        number, origin = graph.num_edges(etype), graph.reverse.get(etype)
-        pairs = graph.num_nodes(etype[0]) * graph.num_nodes(etype[2])
-        edges["-".join(etype)] = EdgeCard(
-            number=number,
-            density=number / pairs if pairs else 0.0,
-            source_degree=_quantiles(out_degree[etype]),
-            destination_degree=_quantiles(in_degree[etype]),
-            features=_features(graph.edata(etype)),
-            reverse_of="-".join(origin) if origin else None,
-        )
-    nodes = {ntype: _node_card(graph, ntype, touched[ntype]) for ntype in graph.ntypes}
-    return Card(graph.kind, nodes, edges, graph_bytes(graph), graph.meta)
+    total = CardSum()
+    total.add(graph)
+    return total.card(graph)
+
+
+class CardSum:
+    """The card of a graph that is seen part by part: parts share all node types but one, whose nodes add up.
+
+    Parameters
+    ----------
+    along
+        Node type that is divided among the parts. None: one part, the whole.
+    """
+
+    def __init__(self, along: str | None = None) -> None:
+        self._along = along
+        self._degrees: dict[EdgeType, tuple[list[Tensor], list[Tensor]]] = {}
+        self._bytes: list[dict[str, int]] = []
+
+    def add(self, graph: HeteroGraph) -> None:
+        """Count one part; it is not kept."""
+        for etype in graph.canonical_etypes:
+            sides = self._degrees.setdefault(etype, ([], []))
+            for ntype, found, degree in zip((etype[0], etype[2]), sides, _degrees(graph, etype), strict=True):
+                if ntype == self._along or not found:
+                    found.append(degree)
+                elif self._along in (etype[0], etype[2]):
+                    found[0] = found[0] + degree
+        self._bytes.append(graph_bytes(graph))
+
+    def card(self, like: HeteroGraph) -> Card:
+        """Return the card of the whole; ``like`` is the first part, which may have got edges that all parts share."""
+        degrees = {etype: [torch.cat(found) for found in sides] for etype, sides in self._degrees.items()}
+        degrees |= {etype: list(_degrees(like, etype)) for etype in like.canonical_etypes if etype not in degrees}
+        weight = graph_bytes(like)
+        got = {name: weight[name] - size for name, size in self._bytes[0].items()}  # by each part
+        total = {name: sum(part[name] + got[name] for part in self._bytes) for name in weight}
+        touched: dict[str, Tensor] = {}
+        for etype, sides in degrees.items():
+            for ntype, degree in zip((etype[0], etype[2]), sides, strict=True):
+                touched[ntype] = touched.get(ntype, degree > 0) | (degree > 0)
+        for ntype in like.ntypes:
+            touched.setdefault(ntype, torch.zeros(like.num_nodes(ntype), dtype=torch.bool))
+        edges = {}
+        for etype in like.canonical_etypes:
+            (out_degree, in_degree), origin = degrees[etype], like.reverse.get(etype)
+            number, pairs = int(out_degree.sum()), len(out_degree) * len(in_degree)
+            edges["-".join(etype)] = EdgeCard(
+                number=number,
+                density=number / pairs if pairs else 0.0,
+                source_degree=_quantiles(out_degree),
+                destination_degree=_quantiles(in_degree),
+                features=_features(like.edata(etype)),
+                reverse_of="-".join(origin) if origin else None,
+            )
+        nodes = {ntype: _node_card(like, ntype, touched[ntype]) for ntype in like.ntypes}
+        return Card(like.kind, nodes, edges, total, like.meta)
 
 
 def graph_bytes(graph: HeteroGraph) -> dict[str, int]:
