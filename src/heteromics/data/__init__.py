@@ -13,12 +13,16 @@ from __future__ import annotations
 from heteromics._lazy import on_first_use
 
 _HOME = {
+    "as_csr": "blocks",
+    "open_backed": "blocks",
+    "row_blocks": "blocks",
     "check_cells": "checks",
     "check_counts": "checks",
     "check_finite": "checks",
     "check_unique_names": "checks",
     "locate": "fetch",
     "whereabouts": "fetch",
+    "Lsi": "lsi",
     "File": "manifest",
     "Item": "manifest",
     "Manifest": "manifest",
