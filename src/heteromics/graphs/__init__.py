@@ -16,6 +16,7 @@ from heteromics.graphs.kinds import Feature, Kind, known_kind, register
 from heteromics.graphs.pairs import PairBatch, PairBatcher
 from heteromics.graphs.sampling import CellBatcher, join_cells, partition_cells, sample_neighbors, subgraph
 from heteromics.graphs.schema import Compressed, EdgeType, HeteroGraph
+from heteromics.graphs.spatial import spatial_delaunay, spatial_grid, spatial_knn, spatial_radius
 
 __all__ = [
     "Card",
@@ -36,5 +37,9 @@ __all__ = [
     "register",
     "sample_neighbors",
     "save_graph",
+    "spatial_delaunay",
+    "spatial_grid",
+    "spatial_knn",
+    "spatial_radius",
     "subgraph",
 ]
