@@ -11,8 +11,10 @@
 from heteromics.graphs.bipartite import bipartite
 from heteromics.graphs.card import Card
 from heteromics.graphs.cell_feature import cell_feature
+from heteromics.graphs.hashing import graph_hash
 from heteromics.graphs.io import load_graph, save_graph
 from heteromics.graphs.kinds import Feature, Kind, known_kind, register
+from heteromics.graphs.multiomics import multiomics, training_messages
 from heteromics.graphs.pairs import PairBatch, PairBatcher
 from heteromics.graphs.sampling import CellBatcher, join_cells, partition_cells, sample_neighbors, subgraph
 from heteromics.graphs.schema import Compressed, EdgeType, HeteroGraph
@@ -30,9 +32,11 @@ __all__ = [
     "PairBatcher",
     "bipartite",
     "cell_feature",
+    "graph_hash",
     "join_cells",
     "known_kind",
     "load_graph",
+    "multiomics",
     "partition_cells",
     "register",
     "sample_neighbors",
@@ -42,4 +46,5 @@ __all__ = [
     "spatial_knn",
     "spatial_radius",
     "subgraph",
+    "training_messages",
 ]

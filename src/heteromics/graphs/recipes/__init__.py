@@ -3,11 +3,13 @@
 from heteromics.graphs.recipes._common import GraphRecipe, LayerConfig, Outline, TrainingConfig
 from heteromics.graphs.recipes.bipartite import BipartiteRecipe
 from heteromics.graphs.recipes.cell_feature import CellFeatureRecipe
+from heteromics.graphs.recipes.multiomics import MultiomicsRecipe
 from heteromics.graphs.recipes.spatial import SpatialRecipe
 
 KINDS: dict[str, type[GraphRecipe]] = {
     "cell_feature": CellFeatureRecipe,
     "bipartite": BipartiteRecipe,
+    "multiomics": MultiomicsRecipe,
     "spatial": SpatialRecipe,
 }
 
