@@ -11,6 +11,14 @@
 from heteromics.graphs.bipartite import bipartite
 from heteromics.graphs.card import Card
 from heteromics.graphs.cell_feature import cell_feature
+from heteromics.graphs.encodings import (
+    add_encoding,
+    laplacian_encoding,
+    patch_codes,
+    random_walk_encoding,
+    sinusoid_encoding,
+    unit_square,
+)
 from heteromics.graphs.hashing import graph_hash
 from heteromics.graphs.io import load_graph, save_graph
 from heteromics.graphs.kinds import Feature, Kind, known_kind, register
@@ -30,21 +38,27 @@ __all__ = [
     "Kind",
     "PairBatch",
     "PairBatcher",
+    "add_encoding",
     "bipartite",
     "cell_feature",
     "graph_hash",
     "join_cells",
     "known_kind",
+    "laplacian_encoding",
     "load_graph",
     "multiomics",
     "partition_cells",
+    "patch_codes",
+    "random_walk_encoding",
     "register",
     "sample_neighbors",
     "save_graph",
+    "sinusoid_encoding",
     "spatial_delaunay",
     "spatial_grid",
     "spatial_knn",
     "spatial_radius",
     "subgraph",
     "training_messages",
+    "unit_square",
 ]
