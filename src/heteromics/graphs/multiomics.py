@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from heteromics import __version__
-from heteromics.errors import DataError, GraphError, MissingLayer, MissingModality, some
+from heteromics.errors import DataError, GraphError, MissingModality, some
 from heteromics.graphs import _dgl
+from heteromics.graphs._cell_values import read_values, training_mask
 from heteromics.graphs._multiomics_features import cell_svd, feature_profiles
 from heteromics.graphs._multiomics_joins import (
     Placed,
@@ -28,14 +29,12 @@ from heteromics.graphs._multiomics_joins import (
     place_proteins,
 )
 from heteromics.graphs._prior_edges import EDGES, Joined, available, check_tables, prior_edges
-from heteromics.graphs.cell_feature import _training_mask
 from heteromics.graphs.hashing import store_marks
 from heteromics.graphs.kinds import Feature, Kind, register
 from heteromics.graphs.schema import Compressed, EdgeType, HeteroGraph
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from scipy import sparse
 
     from heteromics.priors import PriorStore
 
@@ -164,7 +163,7 @@ def multiomics(
     training rows while the SVD is fitted, and (N + G) x K.
     """
     parts = _Parts(data, expect)
-    training = _training_mask(training_cells, parts.names["cell"])
+    training = training_mask(training_cells, parts.names["cell"])
     fitted_on = training if inductive else np.ones_like(training)
     tables, unused = available(store, edges, parts.names)
     check_tables(min_score, tables, "min_score")
@@ -250,9 +249,8 @@ def training_messages(graph: HeteroGraph) -> HeteroGraph:
             parts[turned], edata[turned] = Compressed("dst" if part.by == "src" else "src", *part[1:]), data
             del reverse[turned]
         if etype[0] == "cell":
-            kept = training[part.indices.long()]
-            if part.by == "src":
-                kept = torch.repeat_interleave(training, part.indptr.diff().long())
+            by_cell = part.by == "src"
+            kept = training.repeat_interleave(part.indptr.diff()) if by_cell else training[part.indices.long()]
             bounds = torch.cat([part.indptr[:1], kept.cumsum(0).to(part.indptr.dtype)])[part.indptr.long()]
             part = Compressed(part.by, bounds, part.indices[kept])
             data = {name: tensor[kept] for name, tensor in data.items()}
@@ -281,15 +279,16 @@ class _Parts:
             )
         if expect not in ("counts", "normalised"):
             raise GraphError(f"multiomics: found expect={expect!r}, expected 'counts' or 'normalised'.")
-        self.names = {"cell": _unique(data["rna"].obs_names, "cells of rna")}
-        self.values = {"gene": _values(data["rna"], "rna", expect)}
+        cells = _unique(data["rna"].obs_names, "cells of rna")
+        self.names = {"cell": cells}
         for ntype, modality in (("gene", "rna"), ("protein", "protein"), ("peak", "atac")):
             if modality in data:
                 self.names[ntype] = _unique(data[modality].var_names, f"features of {modality}")
         if "atac" in data:
-            order = _order(self.names["cell"], _unique(data["atac"].obs_names, "cells of atac"))
-            values = _values(data["atac"], "atac", "normalised")
-            self.values["peak"] = values if (order == np.arange(len(order))).all() else values[order]
+            _check_same(cells, _unique(data["atac"].obs_names, "cells of atac"))
+        self.values = {"gene": read_values(data["rna"], "rna", cells, expect)[0]}
+        if "atac" in data:
+            self.values["peak"] = read_values(data["atac"], "atac", cells, "normalised")[0]
 
 
 def _unique(names: Any, what: str) -> NDArray[np.str_]:
@@ -299,20 +298,7 @@ def _unique(names: Any, what: str) -> NDArray[np.str_]:
     return np.asarray(names, dtype=str)
 
 
-def _values(data: AnnData, what: str, expect: Literal["counts", "normalised"]) -> sparse.csr_array:
-    from heteromics.data.blocks import as_csr
-    from heteromics.data.checks import check_cells
-
-    if data.X is None:
-        raise MissingLayer(f"{what}: X is empty. Fix: copy the layer that holds the values to X.")
-    values = as_csr(data.X, what, expect)
-    if not np.diff(values.indptr).all():
-        check_cells(values, data.obs_names, what)
-    return values
-
-
-def _order(cells: NDArray[np.str_], others: NDArray[np.str_]) -> NDArray[np.int64]:
-    """Row of each cell among the others, which must be the same."""
+def _check_same(cells: NDArray[np.str_], others: NDArray[np.str_]) -> None:
     alone = [np.setdiff1d(cells, others), np.setdiff1d(others, cells)]
     if alone[0].size or alone[1].size:
         raise DataError(
@@ -320,8 +306,6 @@ def _order(cells: NDArray[np.str_], others: NDArray[np.str_]) -> NDArray[np.int6
             f"({some(alone[0]) or 'none'}) and {alone[1].size} in atac alone ({some(alone[1]) or 'none'}). "
             "Fix: index both with the cells they share."
         )
-    by_name = np.argsort(others)
-    return by_name[np.searchsorted(others, cells, sorter=by_name)]
 
 
 def _known_edges(
