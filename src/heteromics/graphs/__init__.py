@@ -20,12 +20,14 @@ from heteromics.graphs.encodings import (
     unit_square,
 )
 from heteromics.graphs.hashing import graph_hash
+from heteromics.graphs.interchange import from_dgl, to_dgl, to_networkx, to_pyg
 from heteromics.graphs.io import load_graph, save_graph
 from heteromics.graphs.kinds import Feature, Kind, known_kind, register
 from heteromics.graphs.multiomics import multiomics, training_messages
 from heteromics.graphs.pairs import PairBatch, PairBatcher
 from heteromics.graphs.sampling import CellBatcher, join_cells, partition_cells, sample_neighbors, subgraph
 from heteromics.graphs.schema import Compressed, EdgeType, HeteroGraph
+from heteromics.graphs.slots import Slots, to_anndata, to_mudata, to_obsp
 from heteromics.graphs.spatial import spatial_delaunay, spatial_grid, spatial_knn, spatial_radius
 
 __all__ = [
@@ -38,9 +40,11 @@ __all__ = [
     "Kind",
     "PairBatch",
     "PairBatcher",
+    "Slots",
     "add_encoding",
     "bipartite",
     "cell_feature",
+    "from_dgl",
     "graph_hash",
     "join_cells",
     "known_kind",
@@ -59,6 +63,12 @@ __all__ = [
     "spatial_knn",
     "spatial_radius",
     "subgraph",
+    "to_anndata",
+    "to_dgl",
+    "to_mudata",
+    "to_networkx",
+    "to_obsp",
+    "to_pyg",
     "training_messages",
     "unit_square",
 ]
