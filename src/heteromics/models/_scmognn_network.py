@@ -77,13 +77,9 @@ class WeightedSAGE(nn.Module):
 
         In training a share ``edge_dropout`` of the edge weights is set to zero and the others are rescaled.
         """
-        weight = None
-        if self.training and self.edge_dropout > 0:
-            stored = relation.weight
-            stored = source.new_ones(relation.nnz) if stored is None else stored
-            weight = functional.dropout(stored, self.edge_dropout)
+        dropout = self.edge_dropout if self.training else 0.0
         # W_neigh first: the states are at least as wide as the output, and both products are linear
-        return self.own(destination) + relation.spmm(self.neighbour(source), weight=weight, reduce="mean")
+        return self.own(destination) + relation.spmm(self.neighbour(source), reduce="mean", dropout=dropout)
 
 
 class _Layer(nn.Module):

@@ -24,6 +24,7 @@ from heteromics.nn.segments import (
     segment_max,
     segment_mean,
     segment_softmax,
+    segment_sort,
     segment_sum,
     segment_topk,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "segment_max",
     "segment_mean",
     "segment_softmax",
+    "segment_sort",
     "segment_sum",
     "segment_topk",
     "symmetric_infonce",

@@ -14,22 +14,33 @@ from torch import Tensor
 from heteromics.errors import GraphError
 
 _INT32_MOST = np.iinfo(np.int32).max
-_MKL_WIDEST = 64  # measured: MKL is 4 times faster at width 8, level at 64, 1.5 times slower at 256
+_COLUMNS_AT_ONCE = 64  # of the dense factor on the CPU; measured at width 256, 66,000 x 14,000: 3 times faster than all
+_OFTEN = 32  # entries per column from which cutting the dense factor pays for copying it
+_MOST_GATHERED = 1 << 24  # numbers gathered at a time by the sum in fixed order
 
 
 class Side:
     """Edges grouped by the nodes of one side, with values derived from them once and kept.
 
-    ``order`` tells where each entry stands on the opposite side: values here are values there ``[order]``.
+    ``order`` tells where each entry stands on the opposite side: values here are values there ``[order]``. The entries
+    of the side that ``leads`` number the edges.
     """
 
-    __slots__ = ("_inverse_degree", "_values", "indices", "indptr", "order", "weight")
+    __slots__ = ("_inverse_degree", "_values", "indices", "indptr", "leads", "order", "weight")
 
-    def __init__(self, indptr: Tensor, indices: Tensor, weight: Tensor | None, order: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        indptr: Tensor,
+        indices: Tensor,
+        weight: Tensor | None,
+        order: Tensor | None = None,
+        leads: bool = True,
+    ) -> None:
         self.indptr = indptr
         self.indices = indices
         self.weight = weight
         self.order = order
+        self.leads = leads
         self._values: dict[torch.dtype, Tensor] = {}
         self._inverse_degree: dict[torch.dtype, Tensor] = {}
 
@@ -46,10 +57,15 @@ class Side:
             self._inverse_degree[dtype] = self.indptr.diff().clamp(min=1).to(dtype).reciprocal()[:, None]
         return self._inverse_degree[dtype]
 
+    @property
+    def numbers(self) -> Tensor | None:
+        """The number of the edge of every entry, shape (nnz,); None where they stand in order."""
+        return None if self.leads else self.order
+
     def to(self, device: torch.device, dtype: torch.dtype | None) -> Side:
         weight = None if self.weight is None else self.weight.to(device=device, dtype=dtype)
         order = None if self.order is None else self.order.to(device)
-        return Side(self.indptr.to(device), self.indices.to(device), weight, order)
+        return Side(self.indptr.to(device), self.indices.to(device), weight, order, self.leads)
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -71,14 +87,48 @@ def _csr(side: Side, values: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def multiply(side: Side, values: Tensor, h: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Sparse (rows, columns) times dense (columns, D)."""
+    """Sparse (rows, columns) times dense (columns, D).
+
+    On CUDA cuSPARSE may add in another order on every run; where ``torch.use_deterministic_algorithms`` is on,
+    :func:`multiply_in_order` takes its place. On the CPU each row is added up by one thread, in order.
+    """
     if not len(values) or not h.shape[1]:
         return h.new_zeros(shape[0], h.shape[1])
+    if h.device.type != "cpu" and torch.are_deterministic_algorithms_enabled():
+        return multiply_in_order(side, values, h)
     matrix, h = _csr(side, values, shape), h.contiguous()
     with torch.autocast(h.device.type, enabled=False):
-        if h.device.type == "cpu" and (h.shape[1] > _MKL_WIDEST or not torch.backends.mkl.is_available()):
+        if h.device.type != "cpu":
+            return matrix @ h
+        if not torch.backends.mkl.is_available() or side.indices.dtype != torch.int32:  # MKL here counts in int32
             return torch.sparse.mm(matrix, h, "sum")
-        return matrix @ h
+        if h.shape[1] <= _COLUMNS_AT_ONCE or len(values) < _OFTEN * shape[1]:
+            return matrix @ h
+        out = h.new_empty(shape[0], h.shape[1])
+        for into, some in zip(out.split(_COLUMNS_AT_ONCE, 1), h.split(_COLUMNS_AT_ONCE, 1), strict=True):
+            into.copy_(matrix @ some.contiguous())
+        return out
+
+
+def multiply_in_order(side: Side, values: Tensor, h: Tensor) -> Tensor:
+    """Sparse times dense, each row added up in an order that depends on the matrix alone: same bits on every run.
+
+    Slower than :func:`multiply`. At most 2 ** 24 products (or one edge) are held at a time, and beside the result one
+    row for every so many edges.
+    """
+    edges, step = len(values), max(_MOST_GATHERED // h.shape[1], 1)
+    starts = torch.arange(0, edges, step, device=h.device, dtype=side.indptr.dtype)
+    cuts = torch.unique(torch.cat([side.indptr, starts]))  # pieces of rows, none of which crosses a start
+    first = torch.searchsorted(cuts, starts).tolist()
+    pieces = []
+    for begin, piece, last in zip(range(0, edges, step), first, [*first[1:], len(cuts) - 1], strict=True):
+        product = h.index_select(0, side.indices[begin : begin + step]).mul_(values[begin : begin + step, None])
+        pieces.append(_sums(product, cuts[piece : last + 1] - begin))
+    return _sums(torch.cat(pieces), torch.searchsorted(cuts, side.indptr))
+
+
+def _sums(values: Tensor, offsets: Tensor) -> Tensor:
+    return torch.segment_reduce(values, "sum", offsets=offsets, axis=0, initial=0, unsafe=True)
 
 
 def sample(side: Side, left: Tensor, right: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -143,4 +193,4 @@ def transpose(side: Side, shape: tuple[int, int]) -> Side:
         row = torch.repeat_interleave(torch.arange(shape[0], device=order.device), side.indptr.diff())
         indices = row[order]
     weight = None if side.weight is None else side.weight[order]
-    return Side(indptr.to(dtype), indices.to(dtype), weight, order.to(dtype))
+    return Side(indptr.to(dtype), indices.to(dtype), weight, order.to(dtype), leads=False)

@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from heteromics.nn._compressed import compute_dtype, multiply, sample
+from heteromics.nn._compressed import Side, compute_dtype, multiply, sample
+from heteromics.nn._dropout import dropped
 
 if TYPE_CHECKING:
     from heteromics.nn.relation import Relation
 
 
+@dataclass(frozen=True, slots=True)
+class Dropout:
+    """A share of the edges to drop, and the seed that says which."""
+
+    share: float
+    seed: int
+
+    def of(self, values: Tensor, side: Side) -> Tensor:
+        """Drop among values in the order of one side of a relation."""
+        return dropped(values, side.numbers, self.share, self.seed) if self.share else values
+
+
 class SpMM(torch.autograd.Function):
-    """``A @ h`` whose backward pass uses the edges as grouped by source."""
+    """``A @ h`` whose backward pass uses the edges as grouped by source, and drops the same edges."""
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, weight: Tensor | None, relation: Relation, mean: bool) -> Tensor:
-        ctx.relation, ctx.mean, ctx.like = relation, mean, h.dtype
+    def forward(ctx: Any, h: Tensor, weight: Tensor | None, relation: Relation, mean: bool, dropout: Dropout) -> Tensor:
+        ctx.relation, ctx.mean, ctx.dropout, ctx.like = relation, mean, dropout, h.dtype
         needs_h, needs_weight = ctx.needs_input_grad[:2]
         ctx.save_for_backward(h if needs_weight else None, weight if needs_h or needs_weight else None)
         dtype = compute_dtype(h.dtype)
         side = relation._by_dst
         values = side.values(dtype) if weight is None else weight.to(dtype)
-        out = multiply(side, values, h.to(dtype), relation.shape)
+        out = multiply(side, dropout.of(values, side), h.to(dtype), relation.shape)
         if mean:
             out *= side.inverse_degree(dtype)
         return out.to(h.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         h, weight = ctx.saved_tensors
         relation: Relation = ctx.relation
         dtype = compute_dtype(ctx.like)
@@ -45,10 +59,11 @@ class SpMM(torch.autograd.Function):
             values = (
                 side.values(dtype) if weight is None else weight.to(dtype).index_select(0, relation._order_to_src())
             )
-            grad_h = multiply(side, values, grad, relation.shape[::-1]).to(ctx.like)
+            grad_h = multiply(side, ctx.dropout.of(values, side), grad, relation.shape[::-1]).to(ctx.like)
         if ctx.needs_input_grad[1]:
-            grad_weight = sample(relation._by_dst, grad, h.to(dtype), relation.shape).to(weight.dtype)
-        return grad_h, grad_weight, None, None
+            side = relation._by_dst
+            grad_weight = ctx.dropout.of(sample(side, grad, h.to(dtype), relation.shape), side).to(weight.dtype)
+        return grad_h, grad_weight, None, None, None
 
 
 class SDDMM(torch.autograd.Function):

@@ -16,7 +16,15 @@ from torch.autograd.function import once_differentiable
 from heteromics.errors import GraphError
 from heteromics.nn._compressed import compute_dtype
 
-__all__ = ["segment_ids", "segment_max", "segment_mean", "segment_softmax", "segment_sum", "segment_topk"]
+__all__ = [
+    "segment_ids",
+    "segment_max",
+    "segment_mean",
+    "segment_softmax",
+    "segment_sort",
+    "segment_sum",
+    "segment_topk",
+]
 
 
 def segment_ids(offsets: Tensor) -> Tensor:
@@ -118,6 +126,41 @@ def segment_softmax(scores: Tensor, offsets: Tensor) -> Tensor:
     return _SegmentSoftmax.apply(scores, offsets)
 
 
+def segment_sort(scores: Tensor, offsets: Tensor, descending: bool = False) -> Tensor:
+    """Find the order that sorts each segment; equal scores stay in the order they come in.
+
+    Parameters
+    ----------
+    scores
+        Shape (E,). NaN ranks above all numbers, as in ``torch.sort``.
+    offsets
+        Segment bounds, shape (S + 1,), integers from 0 to E, never falling.
+    descending
+        Largest first.
+
+    Returns
+    -------
+    Tensor
+        Positions in ``scores``, int64, shape (E,): segment after segment, so that ``scores[order]`` has the same
+        offsets.
+
+    Raises
+    ------
+    GraphError
+        The offsets do not cover the scores, or the scores are no vector.
+
+    Examples
+    --------
+    >>> segment_sort(torch.tensor([3.0, 1.0, 3.0, 2.0]), torch.tensor([0, 3, 4])).tolist()
+    [1, 0, 2, 3]
+    """
+    _check(scores, offsets)
+    if scores.ndim != 1:
+        raise GraphError(f"segment_sort needs a vector; got shape {tuple(scores.shape)}.")
+    order = scores.detach().sort(descending=descending, stable=True).indices
+    return order[segment_ids(offsets)[order].sort(stable=True).indices]
+
+
 def segment_topk(scores: Tensor, offsets: Tensor, k: int) -> Tensor:
     """Find the ``min(k, size)`` largest entries of each segment.
 
@@ -146,13 +189,10 @@ def segment_topk(scores: Tensor, offsets: Tensor, k: int) -> Tensor:
     >>> segment_topk(torch.tensor([1.0, 3.0, 3.0, 2.0]), torch.tensor([0, 3, 4]), k=2).tolist()
     [1, 2, 3]
     """
-    _check(scores, offsets)
     if scores.ndim != 1 or k < 0:
         raise GraphError(f"segment_topk needs a vector and k >= 0; got shape {tuple(scores.shape)} and k = {k}.")
-    ids = segment_ids(offsets)
-    falling = scores.detach().sort(descending=True, stable=True).indices
-    order = falling[ids[falling].sort(stable=True).indices]
-    rank = torch.arange(len(scores), device=scores.device) - offsets[ids]
+    order = segment_sort(scores, offsets, descending=True)
+    rank = torch.arange(len(scores), device=scores.device) - offsets[segment_ids(offsets)]
     return order[rank < k]
 
 
