@@ -1,5 +1,6 @@
 """Array kernels of the models: sparse products over relations, segments, attention, likelihoods, information, codes."""
 
+from heteromics.nn.assignment import assign, assign_scores
 from heteromics.nn.attention import (
     SetAttention,
     exact_attention,
@@ -38,6 +39,8 @@ __all__ = [
     "Relation",
     "SetAttention",
     "Window",
+    "assign",
+    "assign_scores",
     "bernoulli_nll",
     "bipartite_attention",
     "block_topk",
