@@ -143,7 +143,12 @@ def check_cells(matrix: Any, names: Iterable[object], what: str) -> None:
     EmptyCells
         How many cells are empty and the names of the first.
     """
-    filled = sparse.csr_matrix(matrix != 0).getnnz(axis=1) if is_sparse(matrix) else np.count_nonzero(matrix, axis=1)
+    if not is_sparse(matrix):
+        filled = np.count_nonzero(matrix, axis=1)
+    elif matrix.format == "csr" and np.count_nonzero(matrix.data) == matrix.nnz:
+        filled = np.diff(matrix.indptr)
+    else:
+        filled = sparse.csr_matrix(matrix != 0).getnnz(axis=1)
     empty = np.flatnonzero(filled == 0)
     if empty.size:
         listed = list(names)

@@ -23,13 +23,15 @@ GENE_SUMMARIES = ("mean", "variance", "share")
 PEAK_SUMMARIES = ("share",)
 
 
-def summaries(counts: sparse.csr_matrix) -> dict[str, Float]:
-    """Summarise every feature over cells, zeros included and no cells x features array formed.
+def summaries(counts: sparse.csr_array, chosen: NDArray[np.bool_]) -> dict[str, Float]:
+    """Summarise every feature over some cells, zeros included; no cells x features array is formed, nor a copy.
 
     Parameters
     ----------
     counts
         Cells x features, each cell with at least one count.
+    chosen
+        The cells, shape (N,).
 
     Returns
     -------
@@ -40,17 +42,24 @@ def summaries(counts: sparse.csr_matrix) -> dict[str, Float]:
     Examples
     --------
     >>> from scipy import sparse
-    >>> found = summaries(sparse.csr_matrix([[1.0, 1.0], [0.0, 2.0]]))
+    >>> found = summaries(sparse.csr_array([[1.0, 1.0], [0.0, 2.0]]), np.array([True, True]))
     >>> found["share"].tolist(), found["mean"].round(3).tolist()
     ([0.5, 1.0], [0.347, 0.896])
     """
-    cells, features = counts.shape
+    from heteromics.data.blocks import row_blocks
+
+    cells, features = int(chosen.sum()), counts.shape[1]
     totals = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
-    scale = np.repeat(np.median(totals) / totals, np.diff(counts.indptr))
-    logs = np.log1p(counts.data * scale)
-    mean = np.bincount(counts.indices, logs, minlength=features) / cells
-    square = np.bincount(counts.indices, np.square(logs), minlength=features) / cells
-    share = np.bincount(counts.indices, minlength=features) / cells
+    scale = np.median(totals[chosen]) / totals
+    mean, square, share = np.zeros((3, features))
+    for first, block in row_blocks(counts):
+        rows = np.flatnonzero(chosen[first : first + block.shape[0]])
+        seen = block if rows.size == block.shape[0] else block[rows]
+        logs = np.log1p(seen.data * np.repeat(scale[first + rows], np.diff(seen.indptr)))
+        mean += np.bincount(seen.indices, logs, minlength=features)
+        square += np.bincount(seen.indices, np.square(logs), minlength=features)
+        share += np.bincount(seen.indices, minlength=features)
+    mean, square, share = mean / cells, square / cells, share / cells
     return {"mean": mean, "variance": np.maximum(square - np.square(mean), 0.0), "share": share}
 
 

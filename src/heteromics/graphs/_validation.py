@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from heteromics.graphs.kinds import Data, Feature, known_kind, short
 
 if TYPE_CHECKING:
     from heteromics.graphs.schema import HeteroGraph
+
+Name = TypeVar("Name", str, EdgeType)
 
 
 def part_problems(
@@ -171,24 +174,48 @@ def _kind_problems(graph: HeteroGraph) -> list[str]:
     kind = known_kind(graph.kind)
     if kind is None:
         return []
-    problems = [f"a {kind.name} graph needs nodes '{ntype}'" for ntype in kind.nodes if ntype not in graph.ntypes]
+    problems = [
+        f"a {kind.name} graph needs nodes '{ntype}'" for ntype in kind.nodes if not _fitting(graph.ntypes, ntype)
+    ]
     problems += [
-        f"a {kind.name} graph needs edges {etype}" for etype in kind.edges if etype not in graph.canonical_etypes
+        f"a {kind.name} graph needs edges {etype}"
+        for etype in kind.edges
+        if not _fitting(graph.canonical_etypes, etype)
     ]
     for ntype in graph.ntypes:
-        needed, optional = kind.nodes.get(ntype, {}), kind.optional_nodes.get(ntype, {})
+        needed, optional = _rules(kind.nodes, ntype), _rules(kind.optional_nodes, ntype)
         problems += _feature_problems(f"nodes '{ntype}'", graph.ndata(ntype), needed, optional)
     for etype in graph.canonical_etypes:
-        needed, optional = kind.edges.get(etype, {}), kind.optional_edges.get(etype, {})
+        needed, optional = _rules(kind.edges, etype), _rules(kind.optional_edges, etype)
         problems += _feature_problems(f"edges {etype}", graph.edata(etype), needed, optional)
     return problems
+
+
+def _fitting(names: Iterable[Name], pattern: Name) -> list[Name]:
+    """Return the types, or features, that a rule speaks of; its words may hold ``*``."""
+    return [name for name in names if _fits(name, pattern)]
+
+
+def _fits(name: Name, pattern: Name) -> bool:
+    if isinstance(name, str) and isinstance(pattern, str):
+        return fnmatchcase(name, pattern)
+    return all(fnmatchcase(word, rule) for word, rule in zip(name, pattern, strict=True))
+
+
+def _rules(rules: Mapping[Name, Mapping[str, Feature]], name: Name) -> dict[str, Feature]:
+    """Return the features that all rules for a type ask for."""
+    found: dict[str, Feature] = {}
+    for pattern, features in rules.items():
+        if _fits(name, pattern):
+            found |= features
+    return found
 
 
 def _feature_problems(
     where: str, data: Data, needed: Mapping[str, Feature], optional: Mapping[str, Feature]
 ) -> list[str]:
-    problems = [f"{where}: no feature '{name}'" for name in needed if name not in data]
-    for name, feature in {**optional, **needed}.items():
-        if name in data and (problem := feature.problem(data[name])):
-            problems.append(f"{where}: '{name}' {problem}")
+    problems = [f"{where}: no feature '{name}'" for name in needed if not _fitting(data, name)]
+    for pattern, feature in {**optional, **needed}.items():
+        found = ((name, feature.problem(data[name])) for name in _fitting(data, pattern))
+        problems += [f"{where}: '{name}' {problem}" for name, problem in found if problem]
     return problems

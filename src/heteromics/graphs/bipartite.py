@@ -72,8 +72,9 @@ def bipartite(
     Parameters
     ----------
     rna, atac
-        Cells x genes and cells x peaks, counts in ``X``. The cells may be the same, overlap or differ. Genes are looked
-        up in the store by ``var["gene_id"]`` if there is one, else by name (id or symbol); peaks by name or interval.
+        Cells x genes and cells x peaks, counts in ``X``, in memory or backed (:func:`heteromics.data.open_backed`). The
+        cells may be the same, overlap or differ. Genes are looked up in the store by ``var["gene_id"]`` if there is
+        one, else by name (id or symbol); peaks by name or interval.
     store
         With tables ``chromosome``, ``gene`` and ``peak``; attributes from ``gene_attribute`` and ``peak_attribute``
         where it has them.
@@ -117,7 +118,8 @@ def bipartite(
 
     Notes
     -----
-    Time and memory follow the non-zeros: one copy of each matrix.
+    Time and memory follow the non-zeros: each matrix is read once, block by block, from memory or from disk, into the
+    edges of the graph.
     """
     if mask not in ("chromosome", "window") or within_bp < 0:
         raise GraphError(
@@ -225,7 +227,7 @@ class _Side:
     chrom: NDArray[np.int32]
     position: Int
     row: Int
-    counts: sparse.csr_matrix
+    counts: sparse.csr_array
     over_training: dict[str, NDArray[np.float64]]
     training: NDArray[np.bool_]
     match: dict[str, Any]
@@ -249,7 +251,7 @@ def _side(
     code: Int,
     position: Int,
     training_cells: Cells | None,
-    expect: str,
+    expect: Literal["counts", "any"],
 ) -> _Side:
     """Order the features of one modality.
 
@@ -280,28 +282,24 @@ def _side(
         place[order],
         row[order],
         counts,
-        summaries(counts if chosen.all() else counts[chosen]),
+        summaries(counts, chosen),
         chosen,
         match,
     )
 
 
-def _counts(values: Any, order: Int, what: str, expect: str) -> sparse.csr_matrix:
-    """Return float32 compressed rows with columns in the new order, rising within a row, zeros left out."""
-    from scipy import sparse
+def _counts(values: Any, order: Int, what: str, expect: Literal["counts", "any"]) -> sparse.csr_array:
+    """Assemble float32 compressed rows with columns in the new order, rising within a row, zeros left out."""
+    from heteromics.data.blocks import as_csr
 
-    from heteromics.data.checks import check_counts, check_finite
-
-    matrix = sparse.csr_matrix(values)
-    (check_counts if expect == "counts" else check_finite)(matrix, what)
-    rank = np.empty(order.size, dtype=matrix.indices.dtype)
+    counts = as_csr(values, what, "normalised" if expect == "any" else expect)
+    rank = np.empty(order.size, dtype=counts.indices.dtype)
     rank[order] = np.arange(order.size)
-    moved = sparse.csr_matrix(
-        (matrix.data.astype(np.float32), rank[matrix.indices], matrix.indptr.copy()), shape=matrix.shape
-    )
-    moved.sum_duplicates()
-    moved.eliminate_zeros()
-    return moved
+    np.take(rank, counts.indices, out=counts.indices, mode="clip")  # in place; the indices were checked
+    counts.has_canonical_format = counts.has_sorted_indices = False
+    counts.sort_indices()
+    counts.has_canonical_format = True
+    return counts
 
 
 def _training_rows(data: AnnData, training_cells: Cells | None, what: str) -> NDArray[np.bool_]:

@@ -35,6 +35,9 @@ class Feature:
 class Kind:
     """What a graph of one kind must have, and what it may have; see :func:`register`.
 
+    A ``*`` in the name of a type or of a feature stands for any letters: one type of the form must be there, and each
+    of them must have the features.
+
     Attributes
     ----------
     name
