@@ -1,0 +1,6 @@
+"""The product of ``spmm`` at 6.5 M non-zeros, width 64, against torch's sparse CSR with autograd."""
+
+from tests.benchmarks.spmm import SMALL, TORCH, benchmark
+
+BENCHMARK = benchmark("spmm_torch", __name__, SMALL, width=64, peer=TORCH)
+run = BENCHMARK.run
