@@ -209,9 +209,9 @@ class CardSum:
         """Return the card of the whole; ``like`` is the first part, which may have got edges that all parts share."""
         degrees = {etype: [torch.cat(found) for found in sides] for etype, sides in self._degrees.items()}
         degrees |= {etype: list(_degrees(like, etype)) for etype in like.canonical_etypes if etype not in degrees}
-        weight = graph_bytes(like)
-        got = {name: weight[name] - size for name, size in self._bytes[0].items()}  # by each part
-        total = {name: sum(part[name] + got[name] for part in self._bytes) for name in weight}
+        weight = {name: sum(part[name] for part in self._bytes) for name in self._bytes[0]}
+        for name in ("structure", "features"):  # that every part got
+            weight[name] += len(self._bytes) * (graph_bytes(like)[name] - self._bytes[0][name])
         touched: dict[str, Tensor] = {}
         for etype, sides in degrees.items():
             for ntype, degree in zip((etype[0], etype[2]), sides, strict=True):
@@ -231,7 +231,7 @@ class CardSum:
                 reverse_of="-".join(origin) if origin else None,
             )
         nodes = {ntype: _node_card(like, ntype, touched[ntype]) for ntype in like.ntypes}
-        return Card(like.kind, nodes, edges, total, like.meta)
+        return Card(like.kind, nodes, edges, weight, like.meta)
 
 
 def graph_bytes(graph: HeteroGraph) -> dict[str, int]:

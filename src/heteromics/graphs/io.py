@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from heteromics._files import sha256_of, whole_folder
@@ -30,7 +31,7 @@ from heteromics.graphs.schema import HeteroGraph
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FORMAT", "VERSION", "amend_graph", "load_graph", "read_schema", "save_graph"]
+__all__ = ["FORMAT", "VERSION", "amend_graph", "load_graph", "read_names", "read_schema", "save_graph"]
 
 FORMAT = "heteromics graph"
 VERSION = 1
@@ -145,10 +146,7 @@ def load_graph(folder: Path | str, *, verify: bool = True) -> HeteroGraph:
     _check_files(folder, schema["files"], verify)
     from safetensors.torch import load_file
 
-    names = {}
-    for ntype, node in schema["nodes"].items():
-        table = _read_table(folder / _name_file(ntype), int(node["number"]))
-        names[ntype] = np.array(table["name"].to_pylist(), dtype=str)
+    names = {ntype: _read_names(folder, ntype, int(node["number"])) for ntype, node in schema["nodes"].items()}
     edges: dict[EdgeType, Compressed] = {}
     edata, reverse = {}, {}
     for entry in schema["edges"]:
@@ -168,6 +166,20 @@ def load_graph(folder: Path | str, *, verify: bool = True) -> HeteroGraph:
     return HeteroGraph.from_compressed(
         edges, names=names, ndata=ndata, edata=edata, kind=schema["kind"], meta=schema["meta"], reverse=reverse
     )
+
+
+def read_names(folder: Path | str, ntype: str) -> NDArray[np.str_]:
+    """Read the names of one node type of a graph folder, and only those.
+
+    Raises
+    ------
+    GraphError
+        As :func:`read_schema`, and for a type that is not there.
+    """
+    nodes = read_schema(folder)["nodes"]
+    if ntype not in nodes:
+        raise GraphError(f"{folder}: no node type {ntype!r} there; it has {some(nodes, 8)}.")
+    return _read_names(Path(folder), ntype, int(nodes[ntype]["number"]))
 
 
 def read_schema(folder: Path | str) -> dict[str, Any]:
@@ -193,6 +205,10 @@ def read_schema(folder: Path | str) -> dict[str, Any]:
             "  Fix: build the graph again, or read it with the release that wrote it."
         )
     return schema
+
+
+def _read_names(folder: Path, ntype: str, number: int) -> NDArray[np.str_]:
+    return np.array(_read_table(folder / _name_file(ntype), number)["name"].to_pylist(), dtype=str)
 
 
 def _edge_file(etype: EdgeType) -> str:
