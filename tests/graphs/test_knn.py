@@ -213,7 +213,9 @@ def test_each_batch_gives_k_neighbours():
         pytest.param({"metric": "cosine"}, "queries: 1 of 3 points are zero", id="zero vector"),
         pytest.param({"metric": "manhattan"}, "found metric='manhattan', expected 'euclidean', 'cosine'", id="metric"),
         pytest.param({"choose": "each"}, "choose='each' needs `batch`, found None", id="no batch"),
-        pytest.param({"choose": "each", "batch": [0, 1]}, r"batch: found .* expected whole .* shape \(3,\)", id="batch"),
+        pytest.param(
+            {"choose": "each", "batch": [0, 1]}, r"batch: found .* expected whole .* shape \(3,\)", id="batch"
+        ),
         pytest.param({"choose": "within", "batch": [0, 0, 1]}, "k=1, but a point has only 0 .* in the sm", id="alone"),
         pytest.param({"choose": "across", "batch": [0, 0, 0]}, "k=1, but a point has only 0 .* in the sm", id="across"),
         pytest.param({"target_batch": [0, 0, 0]}, "target_batch without targets", id="target batch"),

@@ -23,7 +23,9 @@ from heteromics.graphs.hashing import graph_hash
 from heteromics.graphs.interchange import from_dgl, to_dgl, to_networkx, to_pyg
 from heteromics.graphs.io import load_graph, save_graph
 from heteromics.graphs.kinds import Feature, Kind, known_kind, register
+from heteromics.graphs.knn import Neighbors, nearest_neighbors
 from heteromics.graphs.multiomics import multiomics, training_messages
+from heteromics.graphs.neighbors import cell_neighbors, mutual_neighbors, mutual_pairs, second_order
 from heteromics.graphs.pairs import PairBatch, PairBatcher
 from heteromics.graphs.sampling import CellBatcher, join_cells, partition_cells, sample_neighbors, subgraph
 from heteromics.graphs.schema import Compressed, EdgeType, HeteroGraph
@@ -38,12 +40,14 @@ __all__ = [
     "Feature",
     "HeteroGraph",
     "Kind",
+    "Neighbors",
     "PairBatch",
     "PairBatcher",
     "Slots",
     "add_encoding",
     "bipartite",
     "cell_feature",
+    "cell_neighbors",
     "from_dgl",
     "graph_hash",
     "join_cells",
@@ -51,12 +55,16 @@ __all__ = [
     "laplacian_encoding",
     "load_graph",
     "multiomics",
+    "mutual_neighbors",
+    "mutual_pairs",
+    "nearest_neighbors",
     "partition_cells",
     "patch_codes",
     "random_walk_encoding",
     "register",
     "sample_neighbors",
     "save_graph",
+    "second_order",
     "sinusoid_encoding",
     "spatial_delaunay",
     "spatial_grid",

@@ -181,9 +181,9 @@ def _lowest(left: Tensor, stripes: list[Tensor], width: int, room: _Room) -> tup
     n, stripe = len(left), len(stripes[0])
     chunks = stripe // _CHUNK
     scores, lowest = room.take(len(stripes), n, stripe)
-    for place, right in enumerate(stripes):
-        torch.mm(left, right.T, out=scores[place])
-        torch.amin(scores[place].view(n, chunks, _CHUNK), dim=2, out=lowest[place])
+    for number, right in enumerate(stripes):
+        torch.mm(left, right.T, out=scores[number])
+        torch.amin(scores[number].view(n, chunks, _CHUNK), dim=2, out=lowest[number])
     flat = lowest.transpose(0, 1).reshape(n, -1)
     chunk = torch.topk(flat, min(width, flat.shape[1]), dim=1, largest=False, sorted=False).indices  # (n, m)
     at, within = chunk // chunks, chunk % chunks

@@ -7,6 +7,7 @@ A^S = 1[A A > 0] of GRACE ("Towards Realistic Multimodal Single-Cell Data Matchi
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from heteromics.errors import GraphError
 from heteromics.graphs.knn import Neighbors
 
-__all__ = ["PathCounts", "Reading", "SparsePairs", "mutual_pairs", "second_order"]
+__all__ = ["PathCounts", "Reading", "SparsePairs", "in_either", "mutual_pairs", "second_order"]
 
 Reading = Literal["pair", "bipartite"]
 _PATHS = 1 << 23
@@ -84,7 +85,9 @@ def mutual_pairs(forward: Neighbors, backward: Neighbors) -> SparsePairs:
     back = (backward.indices * m + right).flatten().sort().values
     both = _among(there, back)
     pairs = there[both]
-    return SparsePairs(_bounds(pairs // max(m, 1), n), pairs % max(m, 1), forward.distance.flatten()[place[both]], (n, m))
+    return SparsePairs(
+        _bounds(pairs // max(m, 1), n), pairs % max(m, 1), forward.distance.flatten()[place[both]], (n, m)
+    )
 
 
 def second_order(pairs: SparsePairs, reading: Reading = "bipartite", *, keep_first: bool = False) -> PathCounts:
@@ -134,10 +137,8 @@ def second_order(pairs: SparsePairs, reading: Reading = "bipartite", *, keep_fir
             "Fix: reading='bipartite', or put paired cells into the same order."
         )
     first = PathCounts(pairs.indptr, pairs.indices, torch.ones_like(pairs.indices), (n, m))
-    if reading == "pair":
-        product = _product(first, first)
-    else:
-        product = _product(_product(first, _transposed(first)), first)
+    to_left = first if reading == "pair" else _product(first, _transposed(first))
+    product = _product(to_left, first)
     if keep_first:
         return product
     row = _rows(product)
@@ -168,14 +169,14 @@ def _product(left: PathCounts, right: PathCounts) -> PathCounts:
 
 
 def _row_blocks(ends: Tensor) -> list[slice]:
-    """Runs of rows with at most ``_PATHS`` paths each, or of one row; at least one run."""
+    """Cut rows into runs with at most ``_PATHS`` paths each, or of one row; at least one run."""
     total, count = int(ends[-1]), len(ends) - 1
     if total <= _PATHS:
         return [slice(0, count)]
     wanted = torch.arange(_PATHS, total + _PATHS, _PATHS, device=ends.device)
     stops = torch.searchsorted(ends, wanted, right=True) - 1
     bounds = [0, *torch.unique(torch.cat([stops.clamp(1, count), stops.new_tensor([count])])).tolist()]
-    return [slice(first, stop) for first, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [slice(first, stop) for first, stop in pairwise(bounds)]
 
 
 def _transposed(matrix: PathCounts) -> PathCounts:
@@ -199,3 +200,29 @@ def _among(values: Tensor, ordered: Tensor) -> Tensor:
     if not len(ordered):
         return torch.zeros_like(values, dtype=torch.bool)
     return ordered[torch.searchsorted(ordered, values).clamp(max=len(ordered) - 1)] == values
+
+
+def in_either(neighbors: Neighbors) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """List every pair of which one is a neighbour of the other, both ways.
+
+    Parameters
+    ----------
+    neighbors
+        Of N points among themselves, shapes (N, K).
+
+    Returns
+    -------
+    indptr, indices
+        Compressed by row, (N + 1,) and (E,) int64, symmetric.
+    forward, backward
+        Where in the flat (N K) arrays the entry of the row's own list stands, and where that of the other's; -1 where
+        one is not in the list; (E,) int64.
+    """
+    n, k = neighbors.indices.shape
+    row = torch.arange(n, device=neighbors.indices.device).repeat_interleave(k)
+    other, slot = neighbors.indices.flatten(), torch.arange(n * k, device=row.device)
+    keys, place = torch.unique(torch.cat([row * n + other, other * n + row]), return_inverse=True)
+    forward, backward = (torch.full_like(keys, -1) for _ in range(2))
+    forward[place[: n * k]] = slot
+    backward[place[n * k :]] = slot
+    return _bounds(keys // max(n, 1), n), keys % max(n, 1), forward, backward

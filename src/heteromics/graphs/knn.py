@@ -128,10 +128,10 @@ def nearest_neighbors(
     width = k * len(jobs) if choose == "each" else k
     indices = torch.empty((len(query), width), dtype=torch.int64, device=query.device)
     distance = torch.empty((len(query), width), dtype=torch.float64, device=query.device)
-    for place, job in enumerate(jobs):
-        columns = slice(place * k, place * k + k) if choose == "each" else slice(None)
+    for number, job in enumerate(jobs):
+        columns = slice(number * k, number * k + k) if choose == "each" else slice(None)
         rows = slice(None) if job.queries is None else job.queries
-        own = _own(job, len(query), len(target), query.device) if targets is None else None
+        own = _own(job, len(target), query.device) if targets is None else None
         there = target if job.targets is None else target[job.targets]
         if method == "exact":
             found, near = _exact(query[rows] * scale, there * scale, own, k)
@@ -263,12 +263,10 @@ def _share(queries: Tensor, targets: Tensor | None) -> bool:
     return targets is None or bool(torch.isin(queries[:1], targets).any())
 
 
-def _own(job: _Job, n_queries: int, n_targets: int, device: torch.device) -> Tensor:
+def _own(job: _Job, n_targets: int, device: torch.device) -> Tensor:
     """Where each query of a job stands among the job's targets, -1 where it does not."""
     place = torch.arange(n_targets, device=device)
     if job.targets is not None:
         place = torch.full((n_targets,), -1, device=device)
         place[job.targets] = torch.arange(len(job.targets), device=device)
     return place if job.queries is None else place[job.queries]
-
-
