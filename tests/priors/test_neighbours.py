@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
 from heteromics.errors import PriorError
-from heteromics.priors.neighbours import delaunay, nearest, within_radius
+from heteromics.priors import neighbours
+from heteromics.priors.neighbours import delaunay, nearest, nearest_rows, on_lattice, rings, within_radius
 
 GRIDS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=40)
 
@@ -150,7 +152,7 @@ def test_too_many_neighbours_are_taken_for_a_mistake():
 @pytest.mark.parametrize("count", [0, 1])
 def test_nobody_has_no_neighbours(count):
     points = np.zeros((count, 2))
-    for found in (nearest(points, 3), within_radius(points, 1.0), delaunay(points)):
+    for found in (nearest(points, 3), within_radius(points, 1.0), delaunay(points), on_lattice(points, 6)):
         assert [field.size for field in found] == [0, 0, 0, 0]
 
 
@@ -160,3 +162,75 @@ def test_points_that_differ_by_rounding_alone_keep_a_neighbour(apart):
     pairs = delaunay(np.concatenate([points, points[:5] + np.array([apart, -apart])]))
     assert np.unique(np.concatenate([pairs.a, pairs.b])).size == 105
     assert {(row, 100 + row) for row in range(5)} <= set(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True))
+
+
+@given(listed=GRIDS, radius=st.sampled_from([0.3, 1.0, 7.0]), seed=st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_nearest_rows_are_the_k_nearest_of_each(listed, radius, seed):
+    points = points_of(listed) + radius * np.random.default_rng(seed).random((len(listed), 2)).round(1)
+    row = nearest_rows(points, 3)
+    assert row.shape == (len(points), max(0, min(3, len(points) - 1)))
+    found = {(one, other) for one, others in enumerate(row.tolist()) for other in others}
+    assert found == nearest_by_hand(points, 3)
+
+
+def test_ties_are_broken_alike_whatever_is_looked_at_in_one_go(monkeypatch):
+    square = np.stack(np.meshgrid(np.arange(30.0), np.arange(30.0)), axis=-1).reshape(-1, 2)
+    whole = np.sort(nearest_rows(square, 6), axis=1)
+    monkeypatch.setattr(neighbours, "_MOST_CANDIDATES", 20)
+    np.testing.assert_array_equal(np.sort(nearest_rows(square, 6), axis=1), whole)
+
+
+def test_radius_agrees_with_a_tree_on_clusters_of_points_in_space():
+    rng = np.random.default_rng(5)
+    points = rng.normal(size=(40, 1, 3)) * 50 + rng.normal(size=(40, 60, 3))
+    points = points.reshape(-1, 3)
+    found = within_radius(points, 1.2)
+    assert checked(found, points) == cKDTree(points).query_pairs(1.2)
+
+
+def hexagonal(rows, columns):
+    """Places of a hexagonal lattice with step 1, with their column and row: axial coordinates."""
+    r, q = np.divmod(np.arange(rows * columns), columns)
+    return np.stack([q + 0.5 * r, np.sqrt(0.75) * r], axis=1), np.stack([q, r], axis=1)
+
+
+def steps_apart(axial):
+    """Fewest steps between places of a full hexagonal lattice, all pairs."""
+    apart = axial[:, None] - axial[None]
+    return (np.abs(apart).sum(axis=-1) + np.abs(apart.sum(axis=-1))) // 2
+
+
+def test_rings_of_a_hexagonal_lattice_are_its_steps():
+    points, axial = hexagonal(9, 8)
+    pairs, ring = rings(on_lattice(points * 100 + 5_000, 6), points * 100, 3)
+    apart = steps_apart(axial)
+    near = np.triu((apart >= 1) & (apart <= 3))
+    assert checked(pairs, points * 100) == set(zip(*(rows.tolist() for rows in np.nonzero(near)), strict=True))
+    np.testing.assert_array_equal(ring, apart[pairs.a, pairs.b])
+
+
+@pytest.mark.parametrize(("sides", "metric"), [(4, "cityblock"), (8, "chebyshev")])
+def test_rings_of_a_square_lattice_are_its_steps(sides, metric):
+    points = np.stack(np.meshgrid(np.arange(7.0), np.arange(6.0)), axis=-1).reshape(-1, 2)
+    pairs, ring = rings(on_lattice(points, sides), points, 2)
+    apart = cdist(points, points, metric)
+    near = np.triu((apart >= 1) & (apart <= 2))
+    assert pairs_of(pairs) == set(zip(*(rows.tolist() for rows in np.nonzero(near)), strict=True))
+    np.testing.assert_array_equal(ring, apart[pairs.a, pairs.b])
+
+
+def test_a_lattice_with_holes_and_jitter_keeps_single_steps_only():
+    rng = np.random.default_rng(1)
+    points, axial = hexagonal(20, 20)
+    there = rng.random(400) < 0.6
+    pairs = on_lattice(points[there] + rng.uniform(-0.05, 0.05, (there.sum(), 2)), 6)
+    near = np.triu(steps_apart(axial[there]) == 1)
+    assert pairs_of(pairs) == set(zip(*(rows.tolist() for rows in np.nonzero(near)), strict=True))
+
+
+def test_steps_go_round_a_hole():
+    ring_of_eight = np.array([[0.0, 0], [1, 0], [2, 0], [2, 1], [2, 2], [1, 2], [0, 2], [0, 1]])
+    pairs, ring = rings(on_lattice(ring_of_eight, 4), ring_of_eight, 4)
+    steps = dict(zip(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True), ring.tolist(), strict=True))
+    assert steps == {(a, b): min(b - a, 8 - b + a) for a in range(8) for b in range(a + 1, 8)}
