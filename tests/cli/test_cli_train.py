@@ -180,6 +180,35 @@ def test_graph_build_refuses_in_one_line(run, small, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_graph_in_shards(run, small, tmp_path):
+    whole = run("graph", "build", "cell_feature", "--data", small.data, "--out", tmp_path / "g", "--json").json
+    out = tmp_path / "shards"
+    built = run("graph", "build", "cell_feature", "--data", small.data, "--out", out, "--cells-per-shard", 70, "--json")
+    assert built.code == 0
+    assert built.json["nodes"]["cell"]["number"] == whole["nodes"]["cell"]["number"]
+    assert [edge["number"] for edge in built.json["edges"].values()] == [e["number"] for e in whole["edges"].values()]
+    assert built.json == run("graph", "card", out, "--json").json
+    shards = sorted(path for path in out.iterdir() if path.is_dir())
+    assert (
+        sum(run("graph", "card", one, "--json").json["nodes"]["cell"]["number"] for one in shards)
+        == (whole["nodes"]["cell"]["number"])
+    )
+    refused = run(
+        "graph", "build", "bipartite", "--data", small.data, "--db", small.db, "--out", tmp_path / "b",
+        "--cells-per-shard", 70,
+    )  # fmt: skip
+    assert refused.code == 1
+    assert "a bipartite graph is not divided into shards by cells" in refused.err
+
+
+def test_graph_card_as_a_page(run, graph, tmp_path):
+    done = run("graph", "card", graph, "--html", tmp_path / "card.html")
+    assert done.code == 0
+    page = (tmp_path / "card.html").read_text(encoding="utf-8")
+    assert page.lower().startswith("<!doctype html>")
+    assert "rna_cell" in page
+
+
 def test_graph_card_names_what_is_no_graph(run, tmp_path):
     done = run("graph", "card", tmp_path)
     assert (done.code, done.out) == (1, "")

@@ -14,14 +14,22 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="""Build and look at heterographs.
 
-Shipped recipes: `cell_feature` (cells and features joined by every non-zero value) and `bipartite` (attributed
-bipartite graphs of RNA and ATAC profiles). A graph is a folder of Parquet edges, safetensors features and a schema.""",
+Shipped recipes:
+
+- `cell_feature`: cells and features joined by every non-zero value (scMoGNN)
+- `bipartite`: attributed bipartite graphs of RNA and ATAC profiles (Bi²Former)
+- `multiomics`: cells, genes, proteins and peaks with what a prior store knows of them (scMoFormer)
+- `mutual_neighbors`: cells of two modalities that are nearest to each other (GRACE)
+- `spatial`: cells that lie near each other in a tissue (SpaFormer, CellPLM)
+
+A graph is a folder of Parquet edges, safetensors features and a schema; a graph of more cells than memory holds is a
+folder of such folders (`build --cells-per-shard`).""",
 )
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a YAML file.")]
 Data = Annotated[Path, typer.Option("--data", help="AnnData or MuData file.")]
 Db = Annotated[Path | None, typer.Option(help="Prior store, where the recipe uses one.")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Graph folder.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Graph folder, or folder of shards.")]
 
 
 @app.command()
@@ -42,23 +50,42 @@ def build(
     data: Data,
     out: Annotated[Path, typer.Option(help="Graph folder to write; an old graph there is replaced when complete.")],
     db: Db = None,
+    cells_per_shard: Annotated[
+        int | None,
+        typer.Option(
+            help="Write shards of so many cells, each a graph folder; the file is read block by block, so that memory "
+            "holds one shard."
+        ),
+    ] = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
     """Build a graph, check it, write it, and print its card."""
     from heteromics.graphs import recipe as room
+    from heteromics.graphs import shards
 
-    graph = room.build(recipe, data, db, sets=sets or ()).validate()
-    graph.save(out)
-    show_json(graph.card.as_dict()) if as_json else typer.echo(graph.card.text())
+    if cells_per_shard is None:
+        graph = room.build(recipe, data, db, sets=sets or ()).validate()
+        graph.save(out)
+        made = graph.card
+    else:
+        made = shards.build_in_shards(recipe, data, out, cells_per_shard, db, sets=sets or ()).card
+    show_json(made.as_dict()) if as_json else typer.echo(made.text())
 
 
 @app.command()
-def card(folder: Folder, as_json: Json = False) -> None:
+def card(
+    folder: Folder,
+    html: Annotated[Path | None, typer.Option(help="Also write the card as an HTML page.")] = None,
+    as_json: Json = False,
+) -> None:
     """Print the card of a graph: counts, degrees, isolated nodes, coverage per chromosome, origin, bytes."""
     from heteromics.graphs import HeteroGraph
+    from heteromics.graphs.shards import ShardedGraph, read_index
 
-    shown = HeteroGraph.load(folder).card
+    shown = HeteroGraph.load(folder).card if read_index(folder) is None else ShardedGraph.open(folder).card
+    if html is not None:
+        shown.save_html(html)
     show_json(shown.as_dict()) if as_json else typer.echo(shown.text())
 
 
