@@ -18,6 +18,7 @@ from heteromics.nn.likelihoods import (
     zero_inflated_gaussian_nll,
     zinb_nll,
 )
+from heteromics.nn.propagation import decoupled_propagation
 from heteromics.nn.quantize import CrossVQ, Quantized, code_perplexity
 from heteromics.nn.relation import Relation
 from heteromics.nn.segments import (
@@ -46,6 +47,7 @@ __all__ = [
     "block_topk",
     "club_bound",
     "code_perplexity",
+    "decoupled_propagation",
     "exact_attention",
     "flow_attention",
     "gaussian_nll",
