@@ -274,3 +274,37 @@ def test_cuda_agrees_with_cpu(published):
         results.append([t.cpu() for t in (sent.gene, sent.peak, sent.weight, sent.gene_row, sent.peak_row)])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("published", [False, True])
+def test_cuda_gives_the_same_bits_in_deterministic_mode(published):
+    pair = nodes(8, 200, 900, width=16, dtype=torch.float32)
+    there = {name: pair[name].cuda().requires_grad_() for name in ("q", "k", "v_gene", "v_peak")}
+    there |= {"chrom": pair["chrom"], "position": [p.cuda() for p in pair["position"]]}
+    torch.use_deterministic_algorithms(True)
+    try:
+        runs = []
+        for _ in range(5):
+            sent = sparse(there, published=published, top_k=10)
+            grads = torch.autograd.grad(
+                sent.gene.square().sum() + sent.peak.square().sum(),
+                [there[name] for name in ("q", "k", "v_gene", "v_peak")],
+            )
+            runs.append([sent.gene, sent.peak, sent.weight, sent.peak_row, *grads])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(a, b) for run in runs[1:] for a, b in zip(runs[0], run, strict=True))
+
+
+def test_bfloat16_under_autocast():
+    pair = nodes(6, 30, 70, dtype=torch.float32)
+    plain = sparse(pair, top_k=4)
+    with torch.autocast("cpu", torch.bfloat16):
+        same = sparse(pair, top_k=4)
+        half = sparse({**pair, **{name: pair[name].bfloat16() for name in ("q", "k", "v_gene", "v_peak")}}, top_k=4)
+    assert torch.equal(same.gene, plain.gene)
+    assert torch.equal(same.peak_row, plain.peak_row)
+    assert half.gene.dtype == torch.bfloat16
+    assert float((half.gene.float() - plain.gene).norm() / plain.gene.norm()) < 0.05

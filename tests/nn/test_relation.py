@@ -5,9 +5,10 @@ import torch
 
 from heteromics.errors import GraphError
 from heteromics.graphs import HeteroGraph
-from heteromics.nn import Relation
+from heteromics.nn import Relation, _compressed, segment_softmax
 
 REDUCTIONS = ("sum", "mean")
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 def random_matrix(rows=7, columns=9, density=0.3, seed=0, dtype=np.float64):
@@ -182,6 +183,134 @@ def test_half_types_are_summed_in_float32_and_rounded_once(dtype, width):
     assert h.grad.dtype == weight.grad.dtype == dtype
     assert torch.equal(h.grad, exact.grad.to(dtype))
     assert torch.equal(weight.grad, exact_weight.grad.to(dtype))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_sampled_product_agrees_with_dgl(reverse):
+    from heteromics.graphs._dgl import dgl
+
+    matrix = random_matrix(30, 40, dtype=np.float32)
+    relation = Relation.from_scipy(matrix)
+    relation, matrix = (relation.T, matrix.T.tocsr()) if reverse else (relation, matrix)
+    coo = matrix.tocoo()
+    edges = {("s", "to", "d"): (torch.as_tensor(coo.col), torch.as_tensor(coo.row))}
+    graph = dgl.heterograph(edges, num_nodes_dict={"s": matrix.shape[1], "d": matrix.shape[0]})
+    left, right = (torch.randn(size, 8, requires_grad=True) for size in relation.shape)
+    ours, theirs = relation.sddmm(left, right), dgl.ops.u_dot_v(graph, right, left)[:, 0]
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    grads = [torch.autograd.grad(out.square().sum(), (left, right)) for out in (ours, theirs)]
+    torch.testing.assert_close(*grads, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_kernels_compose_to_dgl_graph_attention(heads):
+    """GAT (Velickovic et al., 2018): the sum of two scores of nodes is a sampled product of width 2."""
+    from heteromics.graphs._dgl import dgl
+
+    dense = random_matrix(30, 40, dtype=np.float32).toarray()
+    dense[15] = 1  # DGL's layer refuses nodes without neighbours
+    matrix = sp.csr_array(dense)
+    coo = matrix.tocoo()
+    edges = {("s", "to", "d"): (torch.as_tensor(coo.col), torch.as_tensor(coo.row))}
+    graph = dgl.heterograph(edges, num_nodes_dict={"s": 40, "d": 30})
+    torch.manual_seed(0)
+    layer = dgl.nn.GATConv((6, 5), 4, heads)
+    source, target = torch.randn(40, 6, requires_grad=True), torch.randn(30, 5, requires_grad=True)
+    theirs = layer(graph, (source, target))
+    relation = Relation.from_csr(matrix.indptr, matrix.indices, matrix.shape)
+    sent, asked = layer.fc_src(source).view(40, heads, 4), layer.fc_dst(target).view(30, heads, 4)
+    from_source, at_target = (sent * layer.attn_l).sum(2), (asked * layer.attn_r).sum(2)
+    out = []
+    for head in range(heads):
+        left = torch.stack([at_target[:, head], torch.ones(30)], 1)
+        right = torch.stack([torch.ones(40), from_source[:, head]], 1)
+        logit = torch.nn.functional.leaky_relu(relation.sddmm(left, right), 0.2)
+        weight = segment_softmax(logit, relation.indptr)
+        out.append(relation.spmm(sent[:, head], weight=weight) + layer.bias.view(heads, 4)[head])
+    ours = torch.stack(out, 1)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    leaves = (source, target, *layer.parameters())
+    grads = [torch.autograd.grad(o.square().sum(), leaves, retain_graph=True) for o in (ours, theirs)]
+    torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-4)
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_layer_under_autocast_sums_bfloat16_in_float32(device, dropout):
+    relation = Relation.from_scipy(random_matrix(40, 50, dtype=np.float32)).to(device)
+    layer = torch.nn.Linear(6, 4, device=device)
+    source = torch.randn(50, 6, device=device)
+    with torch.autocast(device, torch.bfloat16):
+        message = layer(source)
+        out = relation.spmm(message, dropout=dropout, seed=3)
+        score = relation.sddmm(out, message)
+        weight = segment_softmax(score, relation.indptr)
+        (relation.spmm(message, weight=weight).float().square().sum() + out.float().sum()).backward()
+    assert message.dtype == out.dtype == score.dtype == weight.dtype == torch.bfloat16
+    assert layer.weight.grad.dtype == torch.float32
+    wide = message.detach().float()
+    rounding = {
+        "rtol": 0 if device == "cpu" else 2**-7,
+        "atol": 0 if device == "cpu" else 1e-6,
+    }  # CUDA adds in any order
+    torch.testing.assert_close(out, relation.spmm(wide, dropout=dropout, seed=3).bfloat16(), **rounding)
+    torch.testing.assert_close(score, relation.sddmm(out.detach().float(), wide).bfloat16(), **rounding)
+    found = layer.weight.grad.clone()
+    layer.zero_grad()
+    message = layer(source)
+    out = relation.spmm(message, dropout=dropout, seed=3)
+    weight = segment_softmax(relation.sddmm(out, message), relation.indptr)
+    (relation.spmm(message, weight=weight).square().sum() + out.sum()).backward()
+    assert float((found - layer.weight.grad).norm() / layer.weight.grad.norm()) < 0.05  # bfloat16 keeps 8 bits
+
+
+@pytest.mark.parametrize("gathered", [1, 7, 64, 1 << 24])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_sum_in_fixed_order_agrees_with_the_kernels(gathered, dtype, reverse, monkeypatch):
+    monkeypatch.setattr(_compressed, "_MOST_GATHERED", gathered)
+    relation = Relation.from_scipy(random_matrix(40, 50, density=0.5))
+    relation = (relation.T if reverse else relation).to(dtype=dtype)
+    h = torch.randn(relation.shape[1], 5, dtype=dtype)
+    found = _compressed.multiply_in_order(relation._by_dst, relation.weight, h)
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(found, relation.spmm(h), rtol=tolerance, atol=tolerance)
+
+
+def test_sum_in_fixed_order_of_long_empty_and_single_rows(monkeypatch):
+    monkeypatch.setattr(_compressed, "_MOST_GATHERED", 4)
+    relation = Relation.from_csr([0, 0, 11, 11, 12, 12], [*range(11), 3], (5, 11), weight=torch.arange(12.0))
+    found = _compressed.multiply_in_order(relation._by_dst, relation.weight, torch.arange(11.0)[:, None])
+    assert found.flatten().tolist() == [0, sum(i * i for i in range(11)), 0, 33, 0]
+
+
+def test_deterministic_mode_takes_the_fixed_order_off_the_cpu(monkeypatch):
+    """The choice, seen through a device that only knows shapes."""
+    relation = Relation.from_scipy(random_matrix(dtype=np.float32)).to("meta")
+    taken = []
+    monkeypatch.setattr(_compressed, "multiply_in_order", lambda side, values, h: taken.append(h.shape) or h[:7])
+    torch.use_deterministic_algorithms(True)
+    try:
+        relation.spmm(torch.randn(9, 4, device="meta"))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert taken == [(9, 4)]
+
+
+@pytest.mark.parametrize("width", [63, 64, 65, 200])
+def test_cut_into_columns_or_whole_gives_the_same(width, monkeypatch):
+    relation = Relation.from_scipy(random_matrix(60, 50, density=0.9))
+    h = torch.randn(50, width, dtype=torch.float64, requires_grad=True)
+    grad = torch.randn(60, width, dtype=torch.float64)
+    results = []
+    for often in (0, 1 << 30):
+        monkeypatch.setattr(_compressed, "_OFTEN", often)
+        out = relation.spmm(h)
+        results.append([out, *torch.autograd.grad(out, h, grad)])
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
 
 
 def test_runs_as_written_inside_autocast():
@@ -379,7 +508,7 @@ def test_bad_calls():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@NO_GPU
 @pytest.mark.parametrize("reduce", REDUCTIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_cuda_agrees_with_cpu(reduce, dtype):
@@ -397,3 +526,24 @@ def test_cuda_agrees_with_cpu(reduce, dtype):
         results.append([tensor.cpu().float() for tensor in (out, *grads)])
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], rtol=1e-2 if dtype == torch.bfloat16 else 1e-4, atol=1e-3)
+
+
+@pytest.mark.gpu
+@NO_GPU
+@pytest.mark.parametrize("width", [8, 200])
+def test_cuda_gives_the_same_bits_in_deterministic_mode(width):
+    relation = Relation.from_scipy(random_matrix(2_000, 300, dtype=np.float32)).to("cuda")
+    h, weight = torch.randn(300, width, device="cuda"), relation.weight.clone()
+    torch.use_deterministic_algorithms(True)
+    try:
+        runs = []
+        for _ in range(5):
+            inputs = [tensor.detach().requires_grad_() for tensor in (h, weight)]
+            out = relation.spmm(inputs[0], weight=inputs[1], dropout=0.3, seed=1)
+            scores = relation.sddmm(out, inputs[0])
+            runs.append([out, scores, *torch.autograd.grad(scores.square().sum(), inputs)])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(a, b) for run in runs[1:] for a, b in zip(runs[0], run, strict=True))
+    host = relation.to("cpu").spmm(h.cpu(), weight=weight.cpu(), dropout=0.3, seed=1)
+    torch.testing.assert_close(runs[0][0].detach().cpu(), host, rtol=1e-4, atol=1e-4)
