@@ -2,8 +2,8 @@
 
 Both sides compute the layer as published (projections, chromosome mask, sigmoid, threshold, top-k, softmax over
 sigmoids, messages both ways) and its gradients. The peer multiplies by a genes x peaks mask, one pair at a time, as the
-public code does; ours takes eight pairs at a time. ``abg_memory`` holds eight pairs at a time on both sides. Logits have
-unit variance, so that sigmoids do not tie.
+public code does; ours takes eight pairs at a time. In ``abg_memory`` both sides hold eight pairs. Logits have unit
+variance, so that sigmoids do not tie.
 """
 
 from __future__ import annotations

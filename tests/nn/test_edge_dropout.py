@@ -216,7 +216,7 @@ def test_half_types_are_rounded_once(device):
     rounding = {
         "rtol": 0 if device == "cpu" else 2**-7,
         "atol": 0 if device == "cpu" else 1e-6,
-    }  # CUDA adds in any order
+    }  # any order
     torch.testing.assert_close(relation.spmm(h, dropout=0.3, seed=6), expected, **rounding)
 
 

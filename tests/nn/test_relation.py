@@ -255,7 +255,7 @@ def test_a_layer_under_autocast_sums_bfloat16_in_float32(device, dropout):
     rounding = {
         "rtol": 0 if device == "cpu" else 2**-7,
         "atol": 0 if device == "cpu" else 1e-6,
-    }  # CUDA adds in any order
+    }  # any order
     torch.testing.assert_close(out, relation.spmm(wide, dropout=dropout, seed=3).bfloat16(), **rounding)
     torch.testing.assert_close(score, relation.sddmm(out.detach().float(), wide).bfloat16(), **rounding)
     found = layer.weight.grad.clone()
