@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh, splu
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, SuperLU, eigsh, splu
 from torch import Tensor
 
 from heteromics._progress import track
@@ -28,6 +28,7 @@ _SHIFT = 1e-6  # how far below 0 the inverse is taken: near the wanted end, and 
 _AWAY = 3.0  # added to the eigenvalue of the known trivial eigenvector; all others are at most 2
 _PLANE = 8.0  # a band of so many square roots of N after reordering: such graphs are factorised with little fill
 _TOLERANCE = 1e-10
+_SAME = 1e-8  # eigenvalues closer than this are equal
 
 
 class Spectrum(NamedTuple):
@@ -161,30 +162,56 @@ def _solve_alike(
 def _solve_large(
     scaled: Matrix, root: NDArray[np.float64], k: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Solve one large component by iteration, returning k eigenvalues and eigenvectors of its Laplacian."""
+    """Solve one large component by iteration, returning k eigenvalues and eigenvectors of its Laplacian.
+
+    One start vector finds one vector of a space of equal eigenvalues and may miss the others. So it is asked again
+    beside all that was found, until what comes is no smaller than the k found.
+    """
+    factor = _factor(scaled) if _lies_in_a_plane(scaled) else None
+    random = np.random.default_rng(seed)
+    known = (root / np.linalg.norm(root))[:, None]  # the trivial one comes first
+    values = np.zeros(0)
+    while True:
+        wanted = k if not len(values) else min(k, 3)
+        try:
+            found, basis = _smallest_beside(scaled, factor, known, wanted, random)
+        except ArpackNoConvergence as error:
+            raise GraphError(
+                f"a component of {len(root):,} nodes: {len(error.eigenvalues)} of {wanted} eigenvectors converged.\n"
+                "  Fix: ask for fewer, or pass weight=None; weights of many orders of size make parts hardly hang "
+                "together."
+            ) from error
+        complete = len(values) and found.min() >= values[-1] - _SAME
+        order = np.argsort(np.concatenate([values, found]), kind="stable")[:k]
+        values = np.concatenate([values, found])[order]
+        known = np.hstack([known[:, :1], np.hstack([known[:, 1:], basis])[:, order]])
+        if complete:
+            return values, known[:, 1:]
+
+
+def _smallest_beside(
+    scaled: Matrix, factor: SuperLU | None, known: NDArray[np.float64], k: int, random: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return k small eigenpairs of the Laplacian that are orthogonal to the eigenvectors known."""
     size = scaled.shape[0]
-    trivial = root / np.linalg.norm(root)
-    start = np.random.default_rng(seed).standard_normal(size)
-    start -= trivial * (trivial @ start)
-    options = {"k": k, "v0": start, "tol": _TOLERANCE, "ncv": min(size - 1, max(4 * k, 40))}
-    try:
-        if _lies_in_a_plane(scaled):
-            solve = _inverse(scaled, trivial)
-            laplacian = LinearOperator((size, size), matvec=lambda x: x - scaled @ x, dtype=np.float64)
-            values, basis = eigsh(laplacian, sigma=-_SHIFT, OPinv=solve, which="LM", **options)
-        else:
-            away = LinearOperator(
-                (size, size), matvec=lambda x: scaled @ x - _AWAY * trivial * (trivial @ x), dtype=np.float64
-            )
-            values, basis = eigsh(away, which="LA", **options)
-            values = 1 - values
-    except ArpackNoConvergence as error:
-        raise GraphError(
-            f"a component of {size:,} nodes: {len(error.eigenvalues)} of {k} eigenvectors converged.\n"
-            "  Fix: ask for fewer, or pass weight=None; weights of many orders of size make parts hardly hang together."
-        ) from error
-    order = np.argsort(values, kind="stable")
-    return values[order], basis[:, order]
+
+    def beside(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return x - known @ (known.T @ x)
+
+    def inverse(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return beside(factor.solve(beside(x.ravel())))  # type: ignore[union-attr]
+
+    def away(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return scaled @ x - _AWAY * (known @ (known.T @ x))
+
+    options = {"k": k, "v0": beside(random.standard_normal(size)), "tol": _TOLERANCE, "ncv": min(size, max(4 * k, 40))}
+    if factor is None:
+        operator = LinearOperator((size, size), matvec=away, dtype=np.float64)
+        values, basis = eigsh(operator, which="LA", **options)
+        return 1 - values, basis
+    operator = LinearOperator((size, size), matvec=lambda x: x - scaled @ x, dtype=np.float64)
+    solve = LinearOperator((size, size), matvec=inverse, dtype=np.float64)
+    return eigsh(operator, sigma=-_SHIFT, OPinv=solve, which="LM", **options)
 
 
 def _lies_in_a_plane(scaled: Matrix) -> bool:
@@ -199,20 +226,12 @@ def _lies_in_a_plane(scaled: Matrix) -> bool:
     return bool(reach.mean() <= _PLANE * np.sqrt(size))
 
 
-def _inverse(scaled: Matrix, trivial: NDArray[np.float64]) -> LinearOperator:
-    """Return (L + shift)^-1 beside the trivial eigenvector; the factor needs no pivoting, L + shift is definite."""
-    size = scaled.shape[0]
-    shifted = sparse.csc_array((1 + _SHIFT) * sparse.eye_array(size) - scaled)
-    factor = splu(
+def _factor(scaled: Matrix) -> SuperLU:
+    """Factorise L + shift, which is definite: no pivoting is needed, and the order of least fill is kept."""
+    shifted = sparse.csc_array((1 + _SHIFT) * sparse.eye_array(scaled.shape[0]) - scaled)
+    return splu(
         shifted, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True, "Equil": False}
     )
-
-    def solve(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        x = x.ravel()
-        y = factor.solve(x - trivial * (trivial @ x))
-        return y - trivial * (trivial @ y)
-
-    return LinearOperator((size, size), matvec=solve, dtype=np.float64)
 
 
 def _fix_signs(
