@@ -22,7 +22,8 @@ STATISTICS = (
     "sd_nonzero",
 )
 _QUARTILES = np.array([0.25, 0.5, 0.75])
-_CHUNK = 1_000_000
+_CHUNK = 1 << 16  # so that a block and all that is made of it stay in the cache; measured on 22 M values
+_RECTANGLE = 1 << 15
 
 
 def cell_statistics(
@@ -39,7 +40,8 @@ def cell_statistics(
     n_features
         Number of features of the matrix, those without a value included.
     chunk
-        About how many values are worked on at a time; bounds the extra memory to about 50 bytes for each.
+        About how many values are worked on at a time, of one cell at least; bounds the extra memory to about 50 bytes
+        for each.
 
     Returns
     -------
@@ -54,15 +56,14 @@ def cell_statistics(
     >>> cell_statistics(np.array([0, 2]), np.array([1.0, 3.0], np.float32), n_features=4).round(2)
     array([[1.  , 1.22, 1.5 , 2.  , 2.5 , 3.  , 0.  , 2.  , 1.  ]])
     """
-    start, size = indptr[:-1].astype(np.int64), np.diff(indptr).astype(np.int64)
-    found = np.empty((len(size), len(STATISTICS)))
-    by_size = np.argsort(size, kind="stable")  # cells of like sizes together fill a rectangle
-    stop = len(size)
-    while stop:
-        first = max(stop - max(chunk // int(size[by_size[stop - 1]]), 1), 0)
-        rows = by_size[first:stop]
-        found[rows] = _describe(values, start[rows], size[rows], n_features)
-        stop = first
+    bounds = indptr.astype(np.int64)
+    found = np.empty((len(bounds) - 1, len(STATISTICS)))
+    first = 0
+    while first < len(found):
+        stop = max(first + 1, int(np.searchsorted(bounds, bounds[first] + chunk, side="right")) - 1)
+        block = values[bounds[first] : bounds[stop]]
+        found[first:stop] = _describe(block, bounds[first : stop + 1] - bounds[first], n_features)
+        first = stop
     return found
 
 
@@ -93,28 +94,36 @@ def group_means(table: NDArray[Any], group: NDArray[np.int64], n_groups: int) ->
     return ((members @ table) / np.maximum(size, 1)[:, None])[group]
 
 
-def _describe(
-    values: NDArray[np.float32], start: NDArray[np.int64], size: NDArray[np.int64], n_features: int
-) -> NDArray[np.float64]:
-    """Describe some cells, whose values begin at ``start``; sorts them in a rectangle padded to the longest."""
-    step = np.arange(size.max())
-    held = step < size[:, None]  # (rows, longest)
-    nonzero = values[(start[:, None] + step)[held]]
-    ordered = np.full(held.shape, np.inf, dtype=np.float32)
-    ordered[held] = nonzero
-    ordered.sort(axis=1)
-
-    bounds = size.cumsum() - size
-    wide = nonzero.astype(np.float64)
-    total = np.add.reduceat(wide, bounds)
+def _describe(values: NDArray[np.float32], bounds: NDArray[np.int64], n_features: int) -> NDArray[np.float64]:
+    """Describe some cells whose values follow each other."""
+    size = np.diff(bounds)
+    wide = values.astype(np.float64)
+    total = np.add.reduceat(wide, bounds[:-1])
     mean, mean_nonzero = total / n_features, total / size
-    squared = np.add.reduceat(np.square(wide - np.repeat(mean_nonzero, size)), bounds)
+    wide -= np.repeat(mean_nonzero, size)
+    squared = np.add.reduceat(np.square(wide, out=wide), bounds[:-1])
     squared_all = squared + size * np.square(mean_nonzero - mean) + (n_features - size) * np.square(mean)
+    sd, sd_nonzero = np.sqrt(squared_all / n_features), np.sqrt(squared / size)
 
+    ranked = np.empty((len(size), 4))
+    by_size = np.argsort(size, kind="stable")  # cells of like sizes together fill a rectangle
+    stop = len(size)
+    while stop:
+        first = max(stop - max(_RECTANGLE // int(size[by_size[stop - 1]]), 1), 0)
+        rows = by_size[first:stop]
+        ranked[rows] = _ranked(values, bounds[rows], size[rows])
+        stop = first
+    return np.column_stack([mean, sd, ranked, size / 1000, mean_nonzero, sd_nonzero])
+
+
+def _ranked(values: NDArray[np.float32], start: NDArray[np.int64], size: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return quartiles and greatest value of cells by sorting them in a rectangle padded to the longest."""
+    step = np.arange(size.max())
+    ordered = values.take(start[:, None] + step, mode="clip")  # (rows, longest)
+    ordered[step >= size[:, None]] = np.inf
+    ordered.sort(axis=1)
     at = _QUARTILES * (size[:, None] - 1)  # (rows, 3), ranks between which to interpolate
     low, high = np.floor(at).astype(np.int64), np.ceil(at).astype(np.int64)
     below, above = (np.take_along_axis(ordered, rank, 1).astype(np.float64) for rank in (low, high))
-    quartiles = below + (at - low) * (above - below)
     greatest = np.take_along_axis(ordered, size[:, None] - 1, 1)
-    sd, sd_nonzero = np.sqrt(squared_all / n_features), np.sqrt(squared / size)
-    return np.column_stack([mean, sd, quartiles, greatest, size / 1000, mean_nonzero, sd_nonzero])
+    return np.hstack([below + (at - low) * (above - below), greatest])
