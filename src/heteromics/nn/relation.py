@@ -142,10 +142,11 @@ class Relation:
             (graph.adjacency(etype, by="src"), shape[::-1]),
         ):
             in_order = torch.equal(eids, torch.arange(len(eids), dtype=eids.dtype, device=eids.device))
-            values = None if weight is None else data[weight] if in_order else data[weight][eids]
+            values = None if weight is None else data[weight] if in_order else data[weight].index_select(0, eids)
             sides.append(checked_side(indptr, indices, size, values))
-            edges.append(eids)
-        sides[1].order, sides[1].leads = inverse(edges[0])[edges[1]], False
+            edges.append((eids, in_order))
+        (first, first_in_order), (second, _) = edges
+        sides[1].order, sides[1].leads = second if first_in_order else inverse(first)[second], False
         return cls(sides[0], sides[1], shape)
 
     @property
