@@ -40,12 +40,12 @@ def cell_svd(values: sparse.csr_array, fitted_on: NDArray[np.bool_], n_component
 
     Notes
     -----
-    Truncated SVD without centring (``sklearn.decomposition.TruncatedSVD``, randomised: Halko et al., SIAM Review 2011,
-    doi:10.1137/090771806), which scMoFormer's public code uses too; SciPy's ``svds`` needs many more passes over the
-    non-zeros for as many components. Cost: some passes over the non-zeros, memory (N + G) x K, and a copy of the rows
-    that it is fitted on where these are not all.
+    Truncated SVD without centring, by the randomised solver of scikit-learn's ``TruncatedSVD`` (Halko et al., SIAM
+    Review 2011, doi:10.1137/090771806), which scMoFormer's public code uses; the class itself goes over the values
+    twice more, for variances. SciPy's ``svds`` needs many more passes for as many components. Cost: some passes over
+    the non-zeros, memory (N + G) x K, and a copy of the rows that it is fitted on where these are not all.
     """
-    from sklearn.decomposition import TruncatedSVD
+    from sklearn.utils.extmath import randomized_svd, svd_flip
 
     cells, most = int(fitted_on.sum()), min(int(fitted_on.sum()), values.shape[1])
     if not 1 <= n_components <= most:
@@ -53,9 +53,10 @@ def cell_svd(values: sparse.csr_array, fitted_on: NDArray[np.bool_], n_component
             f"n_components: found {n_components}, expected 1 to {most}: the SVD is fitted on {cells:,} cells with "
             f"{values.shape[1]:,} genes. Fix: n_components={min(most, max(n_components, 1))}."
         )
-    solver = TruncatedSVD(n_components, algorithm="randomized", random_state=seed)
-    solver.fit(_rows(values, fitted_on))
-    projected: Float = np.asarray(values @ solver.components_.T, dtype=np.float32)
+    rows = values if fitted_on.all() else values[fitted_on]
+    left, _, right = randomized_svd(rows, n_components, n_iter=5, random_state=seed, flip_sign=False)
+    _, right = svd_flip(left, right, u_based_decision=False)
+    projected: Float = np.asarray(values @ right.T, dtype=np.float32)
     return projected
 
 
@@ -88,7 +89,3 @@ def feature_profiles(values: sparse.csr_array, cells: NDArray[np.bool_], embeddi
         part = values[rows].astype(np.float64)
         total += part.T @ embedding[rows].astype(np.float64)
     return (total / chosen.size).astype(np.float32)
-
-
-def _rows(values: sparse.csr_array, chosen: NDArray[np.bool_]) -> sparse.csr_array:
-    return values if chosen.all() else values[chosen]
