@@ -97,7 +97,7 @@ class CellFeatureShards:
         modality = str(cells.uns.get("heteromics", {}).get("modality", "rna"))
         self._code, self._categories, columns = cell_codes({modality: cells}, self.names["cell"], obs)
         training = training_mask(training_cells, self.names["cell"])
-        self._degree = np.zeros(cells.n_vars, dtype=np.int64)
+        self._degree = torch.zeros(cells.n_vars, dtype=torch.int64)
         self._sums = np.zeros((len(self._categories["batch"]), len(STATISTICS)))
         self._zeros = 0
         self._meta: dict[str, Any] = {
@@ -141,12 +141,13 @@ class CellFeatureShards:
             csr = self._transformed(csr)
         batch = self._code["batch"][here]
         np.add.at(self._sums, batch, cell_statistics(csr.indptr, csr.data, features))  # in order, as in one go
-        degree = np.bincount(csr.indices, minlength=features)
+        indices = torch.from_numpy(csr.indices)
+        degree = torch.bincount(indices, minlength=features)
         self._degree += degree
         self._zeros += zeros
         if self._pairs is not None:
             self._pairs.add(csr, here)
-        part = Compressed("src", torch.from_numpy(csr.indptr), torch.from_numpy(csr.indices))
+        part = Compressed("src", torch.from_numpy(csr.indptr), indices)
         return HeteroGraph.from_compressed(
             {EXPRESSES: part},
             names={"cell": cells, "feature": self.names["feature"]},
@@ -155,7 +156,7 @@ class CellFeatureShards:
                     **{name: torch.from_numpy(code[here]) for name, code in self._code.items()},
                     "statistics": torch.zeros(len(cells), len(STATISTICS)),
                 },
-                "feature": {"degree": torch.from_numpy(degree)},
+                "feature": {"degree": degree},
             },
             edata={EXPRESSES: {"weight": torch.from_numpy(csr.data)}},
             kind="cell_feature",
@@ -184,13 +185,12 @@ class CellFeatureShards:
         meta = {**self._meta, "explicit_zeros_dropped": self._zeros, **extra}
         if match:
             meta["match"] = match
-        feature = {"degree": torch.from_numpy(self._degree)}
         for number, folder in enumerate(folders):
             first = number * self.size
             batch = self._code["batch"][first : first + self.size]
             amend_graph(
                 folder,
-                ndata={"cell": {"statistics": torch.from_numpy(averages[batch])}, "feature": feature},
+                ndata={"cell": {"statistics": torch.from_numpy(averages[batch])}, "feature": {"degree": self._degree}},
                 meta=meta | {"transforms": [shard_note(number, len(folders), first)]},
                 shared=shared,
             )

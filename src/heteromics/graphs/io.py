@@ -320,7 +320,8 @@ def _as_tensor(column: Any) -> Tensor:
     import pyarrow as pa
 
     if not pa.types.is_fixed_size_list(column.type):
-        return torch.from_numpy(np.array(column.to_numpy()))
+        flat = column.to_numpy()
+        return torch.from_numpy(flat if flat.flags.writeable else flat.copy())
     flat = np.array(column.combine_chunks().flatten().to_numpy(zero_copy_only=False))
     return torch.from_numpy(flat.reshape(len(column), column.type.list_size))
 
