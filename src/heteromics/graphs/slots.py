@@ -74,8 +74,8 @@ def to_obsp(graph: HeteroGraph, adata: AnnData, *, key_added: str = "spatial", p
     -------
     Slots
         ``obsp["spatial_connectivities"]`` (ones, float32; loops are on the diagonal) and ``obsp["spatial_distances"]``
-        (float64, in the unit of the graph; on a grid the number of the ring; loops and cells at one place have no
-        entry, as in squidpy) were written; ``uns["spatial_neighbors"]`` names them, with the parameters of the graph.
+        (float64, in the unit of the graph; on a grid float32, the number of the ring; loops and cells at one place have
+        no entry, as in squidpy) were written; ``uns["spatial_neighbors"]`` names them with the graph's parameters.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def to_obsp(graph: HeteroGraph, adata: AnnData, *, key_added: str = "spatial", p
         raise GraphError(f"to_obsp: this {graph.kind} graph has no edges {ADJOINS}. Fix: use to_anndata.")
     home, unmatched = _home(graph, "cell", adata, "", "obs", partial=partial)
     data = graph.edata(ADJOINS)
-    distance = data["ring" if "ring" in data else "distance"].numpy().astype(np.float64)
+    distance = data["ring"].numpy().astype(np.float32) if "ring" in data else data["distance"].numpy().astype(float)
     ones = np.ones(distance.size, np.float32)
     matrices = {
         name: _matrix(graph, ADJOINS, home.rows, home.rows, adata.n_obs, values)
