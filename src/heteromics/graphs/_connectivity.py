@@ -21,7 +21,7 @@ def memberships(distance: Tensor) -> Tensor:
     exp(-(d - rho_i) / sigma_i), where rho_i is the least distance above zero, and sigma_i is such that the strengths of
     a point add up to log2(K + 1): McInnes, Healy and Melville, arXiv:1802.03426, algorithms 3 and 4. The numbers are
     those of ``umap.umap_.fuzzy_simplicial_set`` before its union, which counts the point itself among K + 1. That
-    function was weighed: it needs minutes to compile on first use, and knows no CUDA.
+    function was weighed: it compiles itself for half a minute in each process, and knows no CUDA.
 
     Parameters
     ----------
