@@ -18,6 +18,15 @@ from heteromics.nn.likelihoods import (
     zero_inflated_gaussian_nll,
     zinb_nll,
 )
+from heteromics.nn.positions import (
+    ConditionalPositions,
+    GraphAttention,
+    LaplacianPositions,
+    LearnablePatches,
+    RandomWalkPositions,
+    SignNet,
+    Sinusoid,
+)
 from heteromics.nn.propagation import decoupled_propagation
 from heteromics.nn.quantize import CrossVQ, Quantized, code_perplexity
 from heteromics.nn.relation import Relation
@@ -34,11 +43,18 @@ from heteromics.nn.segments import (
 __all__ = [
     "BipartiteMessages",
     "Club",
+    "ConditionalPositions",
     "Counts",
     "CrossVQ",
+    "GraphAttention",
+    "LaplacianPositions",
+    "LearnablePatches",
     "Quantized",
+    "RandomWalkPositions",
     "Relation",
     "SetAttention",
+    "SignNet",
+    "Sinusoid",
     "Window",
     "assign",
     "assign_scores",
