@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from heteromics.graphs import HeteroGraph
 from heteromics.priors import PriorStore
 
 pytestmark = pytest.mark.realdata
@@ -34,3 +35,13 @@ def test_priors_of_mouse_cortex(mirror, tmp_path):
         assert f"{len(near)} peaks within reach of Rorb" in said
         nearest = links.sort_values(["distance", "peak_id"])["peak_id"].head(5).tolist()
     assert [line.split()[0] for line in said.splitlines()[-5:]] == nearest
+
+
+def test_graph_of_the_mouse_preoptic_area(mirror, tmp_path):
+    said = run("graphs/build_mouse_preoptic_area.py", mirror, tmp_path, "area")
+    graph = HeteroGraph.load(tmp_path / "area").validate()
+    assert graph.num_nodes("cell") == 6_509
+    assert {"laplacian", "random_walk", "position"} <= set(graph.ndata("cell"))
+    measured, null = (float(line.split(": ")[1].split()[0]) for line in said.splitlines()[-2:])
+    spread = float(said.rsplit("sd ", 1)[1].split()[0])
+    assert measured > null + 10 * spread
