@@ -19,8 +19,8 @@ from heteromics.errors import DataError, UnreadableFile
 
 Ints = NDArray[np.int64]
 
-MOST_VALUES = 1 << 20
-"""Values of a block: about 60 MiB with all that is made of them."""
+MOST_VALUES = 1 << 19
+"""Values of a block: about 30 MiB with all that is made of them."""
 _INT32_MOST = np.iinfo(np.int32).max
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +90,8 @@ def build_shards(
     -----
     One pass over the values. Statistics of cells are summed by batch in the order of cells, so that averages are those
     of the whole graph bit for bit; weights of pathway edges are sums over shards and may differ from those of the whole
-    by float32 rounding (1e-6). Memory: about five times the values of one shard (index and value, 8 bytes each), and
-    the names and codes of all cells.
+    by float32 rounding (1e-6). One shard is written while the next is made. Memory: about eight times the values of one
+    shard (index and value, 8 bytes each), and the names and codes of all cells.
 
     Examples
     --------
@@ -158,13 +159,13 @@ def build_in_shards(
             "are.\n  Fix: build it without --cells-per-shard."
         )
     _check_out(Path(out), cells_per_shard)
-    if not isinstance(checked, CellFeatureRecipe):
+    if not isinstance(checked, CellFeatureRecipe) or checked.other_modalities:
         return save_shards(recipes.build(recipe, data, db, sets=sets), out, cells_per_shard=cells_per_shard)
     how = checked.data
     with open_backed(data, modality=how.modality, layer=how.layer) as cells, recipes._opened(db) as store:
         options = {
             "pathways": store,
-            "interactions": None,
+            "interactions": checked.linked(store),
             "training_cells": checked.training.cells(cells),
             "threshold": checked.pathways.threshold,
             "weighting": checked.pathways.weighting,
@@ -236,11 +237,18 @@ def _build(
     with whole_folder(out) as work:
         folders = [work / f"shard-{number:05}" for number in range(parts.number)]
         values = track(regrouped(rows, cells.n_obs, cells_per_shard), "building shards", parts.number)
-        for number, block in enumerate(values):
-            part = parts.part(number, block)
-            save_graph(part, folders[number])
-            total.add(part)
-            sizes.append(part.num_nodes(CELL))
+        with ThreadPoolExecutor(1) as writer:
+            written = None
+            for number, block in enumerate(values):
+                part = parts.part(number, block)
+                total.add(part)
+                sizes.append(part.num_nodes(CELL))
+                if written is not None:
+                    written.result()
+                written = writer.submit(save_graph, part, folders[number])
+                del part, block
+            if written is not None:
+                written.result()
         meta = parts.finish(folders, extra)
         _write_index(work, folders, sizes, total, meta)
     return ShardedGraph.open(out)
