@@ -198,13 +198,14 @@ DIRECTED = random_graph(90, 400, seed=4).multiply(np.random.default_rng(0).rando
 
 
 @pytest.mark.parametrize("full", [0.0, 2.0], ids=["dense blocks", "sparse powers"])
-@pytest.mark.parametrize("steps", [1, 2, 3, 4, 9, 10])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13])
 @pytest.mark.parametrize("name", ["path", "star", "many small components and lone nodes", "self-loops", "directed"])
 def test_returns_are_the_diagonals_of_dense_powers(name, steps, full, monkeypatch):
     monkeypatch.setattr(_random_walk, "_FULL", full)
+    monkeypatch.setattr(_random_walk, "_WIDEST", 29)  # several blocks, the last of them smaller
     matrix = DIRECTED if name == "directed" else sparse.csr_array(GRAPHS[name])
     expected = dense_returns(matrix, steps)
-    for most_bytes in (1 << 28, 16 * 7 * matrix.shape[0]):  # one block, and blocks of 7 columns
+    for most_bytes in (1 << 30, 16 * 7 * matrix.shape[0]):  # with the square whole, and blocks of 7 columns
         ours = return_probabilities(matrix, steps, most_bytes=most_bytes)
         assert ours.dtype == torch.float32
         np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=1e-7)
