@@ -176,7 +176,7 @@ def test_genes_join_by_all_their_names_and_the_rest_is_named(toy):
     match = graph.meta["match"]
     assert match["gene"] == {"absent": 1, "alias": 1, "matched": 5, "unplaced": ["UNHEARD"]}
     assert match["gene_gene"] == {
-        "rows": 6, "outside": 1, "within_one_node": 0, "merged": 1,
+        "rows": 6, "sources": {"pathway": 3, "string": 3}, "outside": 1, "within_one_node": 0, "merged": 1,
         "genes_outside": {"number": 1, "examples": ["E5"]}, "edges": 8,
     }  # fmt: skip
     assert graph.ndata("gene")["store_row"].tolist() == [0, 1, 2, 3, 5, 6, -1]
@@ -194,6 +194,7 @@ def test_thresholds_and_sources_are_those_of_each_table(toy):
         {("CD3D", "CD3E"): (0.9,), ("CD3D", "CD4"): (0.5,), ("CD4", "PTPRC"): (0.3,)}
     )
     match = graph.meta["match"]["gene_gene"]
+    assert match["sources"] == {"string": 3}
     assert [match[name] for name in ("rows", "other_sources", "below_score", "outside", "merged")] == [6, 3, 0, 0, 0]
     match = graph.meta["match"]["protein_protein"]
     assert [match[name] for name in ("rows", "below_score", "outside", "within_one_node", "merged")] == [6, 2, 0, 1, 1]

@@ -81,6 +81,13 @@ def feature_profiles(values: sparse.csr_array, cells: NDArray[np.bool_], embeddi
     Notes
     -----
     Sums in float64, some 4 million non-zeros at a time.
+
+    Examples
+    --------
+    >>> values = sparse.csr_array(np.array([[2.0, 0.0], [0.0, 4.0], [9.0, 9.0]]))
+    >>> feature_profiles(values, np.array([True, True, False]), np.array([[1.0], [3.0], [5.0]], np.float32))
+    array([[1.],
+           [6.]], dtype=float32)
     """
     total = np.zeros((values.shape[1], embedding.shape[1]))
     chosen = np.flatnonzero(cells)

@@ -91,9 +91,10 @@ def prior_edges(
     PriorEdges
         Each pair of nodes once, destinations rising; an undirected pair both ways, and none from a node to itself.
         Where several rows join one pair, the largest weight, the least distance, and the sign of the strongest.
-        ``match`` counts ``rows`` of the table, those left out by ``other_sources``, ``below_score``, ``outside`` (an
-        end is no node of the graph) and ``within_one_node``, those ``merged`` into another, and the ``edges``; by node
-        type, ``<type>s_outside`` counts the store's nodes that are not in the graph and names some.
+        ``match`` counts ``rows`` of the table, those of the ``sources`` in use, those left out by ``other_sources``,
+        ``below_score``, ``outside`` (an end is no node of the graph) and ``within_one_node``, those ``merged`` into
+        another, and the ``edges``; by node type, ``<type>s_outside`` counts the store's nodes that are not in the graph
+        and names some.
 
     Raises
     ------
@@ -105,7 +106,8 @@ def prior_edges(
     schema = SCHEMAS[table]
     (first, left), (second, right) = schema.ends
     one, other = joined[left], joined[right]
-    wanted = _checked_sources(store, table, sources)
+    by_source = _by_source(store, table) if any(column.name == "source" for column in schema.columns) else {}
+    wanted = _checked_sources(store, table, by_source, sources)
     given: dict[str, Any] = {"one": one.ids, "two": other.ids}
     chosen = "true" if wanted is None else "list_contains($sources::VARCHAR[], t.source)"
     given |= {} if wanted is None else {"sources": wanted}
@@ -118,6 +120,7 @@ def prior_edges(
     disputed = found.pop("disputed", None)
     data = {name: values.astype(_TYPES[name]) for name, values in found.items()}
     match: dict[str, Any] = {"rows": total}
+    match |= {"sources": {name: by_source[name] for name in wanted or by_source}} if by_source else {}
     match |= {} if wanted is None else {"other_sources": total - in_sources}
     match |= {} if min_score is None else {"below_score": in_sources - kept}
     match["outside"] = kept - inside
@@ -210,16 +213,23 @@ def _keys(table: str) -> str:
     return " or ".join(builder.key for builder in BUILDERS if table in builder.makes)
 
 
-def _checked_sources(store: PriorStore, table: str, sources: Sequence[str] | None) -> list[str] | None:
+def _by_source(store: PriorStore, table: str) -> dict[str, int]:
+    """Count the rows of each source of a table."""
+    return dict(
+        store.connection.execute(f'SELECT source, count(*) FROM "{table}" GROUP BY ALL ORDER BY source').fetchall()
+    )
+
+
+def _checked_sources(
+    store: PriorStore, table: str, there: Mapping[str, int], sources: Sequence[str] | None
+) -> list[str] | None:
     if sources is None:
         return None
-    rows = store.connection.execute(f'SELECT DISTINCT source FROM "{table}" ORDER BY ALL').fetchall()
-    there = [source for (source,) in rows]
     if unknown := [source for source in sources if source not in there]:
         raise GraphError(
             f"sources: {table} of {store.path} has none named {some(unknown)}. It has {', '.join(there) or 'none'}."
         )
-    return list(sources)
+    return list(dict.fromkeys(sources))
 
 
 def _counts(
@@ -248,13 +258,15 @@ def _grouped(
     two: Ints,
 ) -> dict[str, NDArray[Any]]:
     """Return each pair of nodes once, in order, with the columns of the table and how many rows it stands for."""
-    a, b = "f.node", "s.node"
+    a, b, rows = "f.node", "s.node", "count(*)"
+    if table == "protein_protein":  # two proteins that each stand for both ends meet twice in one row
+        rows = "count(DISTINCT t.rowid)"
     if table in ("gene_gene", "protein_protein"):
         a, b = f"least({a}, {b})", f"greatest({a}, {b})"
     return store.connection.execute(
         "WITH f AS (SELECT unnest($one::VARCHAR[]) AS id, unnest($nodes_one::BIGINT[]) AS node), "
         "s AS (SELECT unnest($two::VARCHAR[]) AS id, unnest($nodes_two::BIGINT[]) AS node) "
-        f"SELECT {a} AS a, {b} AS b, count(DISTINCT t.rowid) AS rows, {_COLUMNS[table]} "
+        f"SELECT {a} AS a, {b} AS b, {rows} AS rows, {_COLUMNS[table]} "
         f'FROM "{table}" t JOIN f ON t.{ends[0]} = f.id JOIN s ON t.{ends[1]} = s.id '
         f"WHERE {kept} GROUP BY 1, 2 ORDER BY 1, 2",
         {**given, "nodes_one": one.tolist(), "nodes_two": two.tolist()},

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from heteromics import __version__
+from heteromics._progress import Steps, steps
 from heteromics.errors import DataError, GraphError, MissingModality, some
 from heteromics.graphs import _dgl
 from heteromics.graphs._cell_values import read_values, training_mask
@@ -168,22 +169,24 @@ def multiomics(
     tables, unused = available(store, edges, parts.names)
     check_tables(min_score, tables, "min_score")
     check_tables(sources, tables, "sources")
-    placed = {"gene": place_genes(data["rna"], store)}
-    if "atac" in data:
-        placed["peak"] = place_peaks(data["atac"], store)
-    proteins = place_proteins(data["protein"], store) if "protein" in data else None
-    known, edata, match = _known_edges(store, tables, placed, proteins, min_score or {}, sources or {})
-    svd = cell_svd(parts.values["gene"], fitted_on, n_components, seed)
+    with steps(len(tables) + 3, "multiomics graph") as step:
+        step("names")
+        placed = {"gene": place_genes(data["rna"], store)}
+        if "atac" in data:
+            placed["peak"] = place_peaks(data["atac"], store)
+        proteins = place_proteins(data["protein"], store) if "protein" in data else None
+        known, edata, match = _known_edges(store, tables, placed, proteins, min_score or {}, sources or {}, step)
+        step("SVD")
+        svd = cell_svd(parts.values["gene"], fitted_on, n_components, seed)
+        step("features")
+        profiles = {ntype: feature_profiles(parts.values[ntype], fitted_on, svd) for ntype in placed}
     measured = {EXPRESSES: parts.values["gene"]} | ({OPENS: parts.values["peak"]} if "atac" in data else {})
     return HeteroGraph.from_compressed(
         {etype: _compressed(values.indptr, values.indices) for etype, values in measured.items()} | known,
         names=parts.names,
         ndata={
             "cell": {"svd": torch.from_numpy(svd), "training": torch.from_numpy(training.copy())},
-            **{
-                ntype: _features(one, feature_profiles(parts.values[ntype], fitted_on, svd))
-                for ntype, one in placed.items()
-            },
+            **{ntype: _features(one, profiles[ntype]) for ntype, one in placed.items()},
         },
         edata={etype: {"weight": torch.from_numpy(values.data)} for etype, values in measured.items()} | edata,
         kind="multiomics",
@@ -228,7 +231,7 @@ def training_messages(graph: HeteroGraph) -> HeteroGraph:
         The same but for ``cell expresses gene`` and ``cell opens peak``, which keep the edges of cells with
         ``training``. They are no longer the reverse of ``expressed_by`` and ``opened_by``, whose arrays are shared with
         the graph given. No state of a gene, peak or training cell that is computed along the edges then depends on a
-        held-out cell: strict induction.
+        held-out cell: strict induction. (Attention among cells is the model's to mask.)
 
     Raises
     ------
@@ -315,17 +318,17 @@ def _known_edges(
     proteins: PlacedProteins | None,
     min_score: Mapping[str, float],
     sources: Mapping[str, Sequence[str]],
+    step: Steps,
 ) -> tuple[dict[EdgeType, Compressed], dict[EdgeType, dict[str, torch.Tensor]], dict[str, Any]]:
     """Edges of the store's tables, their data, and by table what joined."""
-    from heteromics._progress import track
-
     joined: dict[str, Joined] = {ntype: one.joined for ntype, one in placed.items()}
     parts: dict[EdgeType, Compressed] = {}
     edata: dict[EdgeType, dict[str, torch.Tensor]] = {}
     match: dict[str, Any] = {}
     if proteins:
         joined["protein"] = proteins.products
-    for table in track(tables, "tables of the store"):
+    for table in tables:
+        step(table)
         etype = EDGES[table]
         if table == "gene_protein":
             assert proteins is not None
