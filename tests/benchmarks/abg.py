@@ -2,13 +2,12 @@
 
 Both sides compute the layer as published (projections, chromosome mask, sigmoid, threshold, top-k, softmax over
 sigmoids, messages both ways) and its gradients. The peer multiplies by a genes x peaks mask, one pair at a time, as the
-public code does; ours takes eight pairs at a time. In ``abg_memory`` both sides hold eight pairs. Logits have unit
-variance, so that sigmoids do not tie.
+public code does; ours takes eight pairs at a time. Logits have unit variance, so that sigmoids do not tie.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,47 +58,44 @@ def random_pairs(pairs: int, genes: int, peaks: int, chromosomes: int, width: in
     )
 
 
-def sparse_layer(inputs: Inputs, first: int) -> tuple[Tensor, Tensor]:
-    gene, peak = (nodes[first : first + inputs.batch].flatten(0, 1) for nodes in (inputs.gene, inputs.peak))
-    count, genes, peaks = len(inputs.gene[first : first + inputs.batch]), inputs.gene.shape[1], inputs.peak.shape[1]
+def sparse_attention(nodes: Sequence[Tensor], inputs: Inputs, first: int) -> tuple[Tensor, Tensor]:
+    """Messages of a batch of pairs, whose queries, keys and values (pairs x rows, D) are given."""
+    genes, peaks = inputs.gene.shape[1], inputs.peak.shape[1]
+    count = len(nodes[0]) // genes
     pair = torch.arange(count)[:, None, None]
     gene_ptr = (inputs.gene_ptr[first : first + count] + pair * genes).flatten(0, 1)
     peak_ptr = (inputs.peak_ptr[first : first + count] + pair * peaks).flatten(0, 1)
-    query, key, gene_value, peak_value = inputs.weights
-    sent = bipartite_attention(
-        gene @ query,
-        peak @ key,
-        gene @ gene_value,
-        peak @ peak_value,
-        gene_ptr,
-        peak_ptr,
-        top_k=TOP_K,
-        threshold=THRESHOLD,
-        scale=1.0,
-        peaks_in_pair=torch.full((len(gene),), peaks),
-    )
+    size = torch.full((len(nodes[0]),), peaks)
+    options = {"top_k": TOP_K, "threshold": THRESHOLD, "scale": 1.0, "peaks_in_pair": size}
+    sent = bipartite_attention(*nodes, gene_ptr, peak_ptr, **options)
     return sent.gene, sent.peak
 
 
-def dense_layer(inputs: Inputs, first: int) -> tuple[Tensor, Tensor]:
-    gene, peak = inputs.gene[first], inputs.peak[first]
+def dense_attention(nodes: Sequence[Tensor], inputs: Inputs, pair: int) -> tuple[Tensor, Tensor]:
+    """Messages of one pair, whose queries, keys and values (rows, D) are given."""
+    query, key, gene_value, peak_value = nodes
     chrom = [
-        torch.repeat_interleave(torch.arange(len(ptr[first])), ptr[first].diff(dim=1)[:, 0])
+        torch.repeat_interleave(torch.arange(len(ptr[pair])), ptr[pair].diff(dim=1)[:, 0])
         for ptr in (inputs.gene_ptr, inputs.peak_ptr)
     ]
-    query, key, gene_value, peak_value = inputs.weights
     mask = (chrom[0][:, None] == chrom[1]).float()
-    share = torch.sigmoid((gene @ query) @ (peak @ key).T * mask)
+    share = torch.sigmoid(query @ key.T * mask)
     best = share.topk(TOP_K, dim=1)
     weight = torch.zeros_like(share).scatter(1, best.indices, best.values.softmax(1)) * (share > THRESHOLD)
-    return weight @ (peak @ peak_value), weight.T @ (gene @ gene_value)
+    return weight @ peak_value, weight.T @ gene_value
 
 
-def dense_layers(inputs: Inputs, first: int) -> tuple[Tensor, Tensor]:
-    """A batch of pairs one after the other, all held until the backward pass."""
-    pairs = range(first, min(first + inputs.batch, len(inputs.gene)))
-    gene, peak = zip(*(dense_layer(inputs, pair) for pair in pairs), strict=True)
-    return torch.cat(gene), torch.cat(peak)
+def projected(gene: Tensor, peak: Tensor, weights: tuple[Tensor, ...]) -> list[Tensor]:
+    return [side @ weight for side, weight in zip((gene, peak, gene, peak), weights, strict=True)]
+
+
+def sparse_layer(inputs: Inputs, first: int) -> tuple[Tensor, Tensor]:
+    gene, peak = (nodes[first : first + inputs.batch].flatten(0, 1) for nodes in (inputs.gene, inputs.peak))
+    return sparse_attention(projected(gene, peak, inputs.weights), inputs, first)
+
+
+def dense_layer(inputs: Inputs, first: int) -> tuple[Tensor, Tensor]:
+    return dense_attention(projected(inputs.gene[first], inputs.peak[first], inputs.weights), inputs, first)
 
 
 def forward_backward(layer: Callable[[Inputs, int], tuple[Tensor, Tensor]], step: Callable[[Inputs], int]):
@@ -135,7 +131,6 @@ def same(ours: Answer, peer: Answer) -> bool:
     return messages and summed
 
 
-SPARSE = Side("heteromics", run=forward_backward(sparse_layer, lambda inputs: inputs.batch), answer=answer)
 BENCHMARK = Benchmark(
     name="abg",
     module=__name__,
@@ -145,7 +140,7 @@ BENCHMARK = Benchmark(
         "short": {"pairs": 5, "genes": 60, "peaks": 200, "chromosomes": 4, "width": 16, "batch": 3},
     },
     prepare=random_pairs,
-    ours=SPARSE,
+    ours=Side("heteromics", run=forward_backward(sparse_layer, lambda inputs: inputs.batch), answer=answer),
     peer=Side("dense masks", run=forward_backward(dense_layer, lambda inputs: 1), answer=answer),
     bar=8,
     same=same,
