@@ -8,6 +8,7 @@
 2
 """
 
+from heteromics.graphs import transforms
 from heteromics.graphs.bipartite import bipartite
 from heteromics.graphs.card import Card
 from heteromics.graphs.cell_feature import cell_feature
@@ -78,5 +79,6 @@ __all__ = [
     "to_obsp",
     "to_pyg",
     "training_messages",
+    "transforms",
     "unit_square",
 ]
