@@ -85,6 +85,6 @@ BENCHMARK = Benchmark(
     peer=Side("scikit-learn, brute force", run=brute_force, answer=answer),
     bar=1,
     same=alike,
-    rounds={"full": 2, "short": 1},
+    rounds={"full": 1, "short": 1},
 )
 run = BENCHMARK.run

@@ -18,12 +18,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from heteromics._progress import track
+
 _SPARE = 8
 """Candidates beyond k (and beyond the query itself)."""
 _WIDER = 12
 """How many times as many candidates the second try takes."""
 _CHUNK = 64
 """Targets of which only the best score is looked at first."""
+_HELD = 1 << 24
+"""Values of candidates at a time."""
 _PLAIN = 1 << 21
 """Pairs at a time in the float64 search."""
 _UNIT = 2.0**-24
@@ -72,7 +76,13 @@ def unit_scale(largest: float) -> float:
 
 
 def search(
-    queries: Points, targets: Points, own: Tensor | None, k: int, tiles: Tiles | None = None
+    queries: Points,
+    targets: Points,
+    own: Tensor | None,
+    k: int,
+    tiles: Tiles | None = None,
+    *,
+    progress: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Find the k nearest targets of each query by float64 distance, lowest row first among equals.
 
@@ -86,6 +96,8 @@ def search(
         At most T, or T - 1 with ``own``.
     tiles
         Sizes of blocks; those for the device where None.
+    progress
+        Show a bar on stderr.
 
     Returns
     -------
@@ -105,9 +117,11 @@ def search(
             return indices, distance
         for width in (spare, _WIDER * spare):
             sure = torch.empty(len(rows), dtype=torch.bool, device=device)
-            at_once = min(max(tiles.queries * spare // width, 16), len(rows))
+            held = width * max(_CHUNK, targets.plain.shape[1])  # values looked at for each query
+            at_once = min(tiles.queries, max(_HELD // held, 1), len(rows))
             room = _Room(at_once, prepared, tiles)
-            for at in _blocks(len(rows), at_once):
+            blocks = list(_blocks(len(rows), at_once))
+            for at in track(blocks, "neighbours", enabled=progress):
                 block = rows[at]
                 mine = None if own is None else own[block]
                 score, found = _candidates(queries.centred(block), prepared, min(width, n_targets), room)
@@ -115,7 +129,7 @@ def search(
             rows = rows[~sure]
             if not len(rows):
                 return indices, distance
-    for at in _blocks(len(rows), 128):
+    for at in track(list(_blocks(len(rows), 128)), "neighbours, ties", enabled=progress):
         block = rows[at]
         mine = None if own is None else own[block]
         indices[block], distance[block] = _plain_search(queries.wide(block), targets, mine, k)

@@ -55,6 +55,7 @@ def nearest_neighbors(
     choose: Choose = "any",
     method: Method = "exact",
     seed: int = 0,
+    progress: bool = False,
 ) -> Neighbors:
     """Find the k nearest targets of each query.
 
@@ -79,6 +80,8 @@ def nearest_neighbors(
         some ten thousand points. It is good where points lie near few dimensions, as cells do, and poor on noise.
     seed
         Of the approximate search, which gives the same answer for the same seed.
+    progress
+        Show a bar on stderr while an exact search goes on.
 
     Returns
     -------
@@ -96,7 +99,8 @@ def nearest_neighbors(
     Exact means: ranked by the distance in float64 between the points given (for cosine, between the points scaled to
     length 1 in float64), the lowest row first among equal distances, whatever the device and the blocks. Memory is
     that of one tile (64 MiB on the CPU, 256 MiB on CUDA) and about two copies of the points; no Q x T array is made.
-    Nothing is copied between devices but one yes or no per call. Gradients do not flow through.
+    Points and answers stay on their device; only single numbers, such as how many rows are not sure yet, come to the
+    host. Gradients do not flow through.
 
     Examples
     --------
@@ -134,7 +138,7 @@ def nearest_neighbors(
         own = _own(job, len(target), query.device) if targets is None else None
         there = target if job.targets is None else target[job.targets]
         if method == "exact":
-            found, near = _exact(query[rows] * scale, there * scale, own, k)
+            found, near = _exact(query[rows] * scale, there * scale, own, k, progress=progress)
         else:
             itself = own is not None and choose in ("any", "within")
             found, near = _approximate(query[rows] * scale, there * scale, own, k, seed, itself=itself)
@@ -148,9 +152,11 @@ def nearest_neighbors(
     return Neighbors(indices, distance.to(dtype))
 
 
-def _exact(query: Tensor, target: Tensor, own: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
+def _exact(
+    query: Tensor, target: Tensor, own: Tensor | None, k: int, *, progress: bool = False
+) -> tuple[Tensor, Tensor]:
     offset = target.double().mean(0)
-    return search(Points(query, offset), Points(target, offset), own, k)
+    return search(Points(query, offset), Points(target, offset), own, k, progress=progress)
 
 
 def _approximate(

@@ -118,7 +118,8 @@ def cell_neighbors(
         raise GraphError(f"cell_neighbors: choose={choose!r} needs `batch`, a column of obs; found None.")
     ndata, categories = codes([cells], dict.fromkeys([*obs, *([batch] if batch else [])]))
     (of_batch,) = batches([cells], batch) if choose != "any" else (None,)
-    found = nearest_neighbors(cells.points, k=k, metric=metric, batch=of_batch, choose=choose, method=method, seed=seed)
+    find = partial(_find, metric=metric, method=method, seed=seed)
+    found = find(cells.points, k=k, batch=of_batch, choose=choose)
     part, data = _near(found, weighting)
     return HeteroGraph.from_compressed(
         {NEIGHBORS: part},
@@ -242,14 +243,14 @@ rna_cell-mutual-atac_cell 2)
     ]
     present = [name for name in dict.fromkeys(obs) if any(name in side.data.obs for side in sides)]
     ndata, categories = codes(sides, present, absent_ok=True)
-    find = partial(nearest_neighbors, metric=metric, method=method, seed=seed)
+    find = partial(_find, metric=metric, method=method, seed=seed)
     pairs = _mutual(sides, k, find, batch)
     edges, edata, reverse = _cross_edges(sides, pairs, second)
     for side, mask in zip(sides, trained, strict=True):
         if rep is None:
             ndata.setdefault(side.ntype, {})["training"] = torch.from_numpy(mask)
         if keep_embedding:
-            ndata.setdefault(side.ntype, {})["embedding"] = side.points.float()
+            ndata.setdefault(side.ntype, {})["embedding"] = side.points.float().cpu()
         if within:
             etype = (side.ntype, "neighbors", side.ntype)
             edges[etype], edata[etype] = _near(find(side.points, k=within), "umap")
@@ -287,13 +288,19 @@ rna_cell-mutual-atac_cell 2)
     )
 
 
+def _find(queries: Tensor, targets: Tensor | None = None, **options: Any) -> Neighbors:
+    """Search where the points are, and bring the answer to the host, where graphs are made."""
+    found = nearest_neighbors(queries, targets, **options, progress=True)
+    return Neighbors(found.indices.cpu(), found.distance.cpu())
+
+
 def _mutual(sides: Sequence[Cells], k: int, find: Find, batch: str | None) -> SparsePairs:
     left, right = sides
     if batch is None:
-        return mutual_pairs(find(left.points, right.points, k), find(right.points, left.points, k))
+        return mutual_pairs(find(left.points, right.points, k=k), find(right.points, left.points, k=k))
     of_left, of_right = batches(sides, batch)
-    forward = find(left.points, right.points, k, batch=of_left, target_batch=of_right, choose="within")
-    backward = find(right.points, left.points, k, batch=of_right, target_batch=of_left, choose="within")
+    forward = find(left.points, right.points, k=k, batch=of_left, target_batch=of_right, choose="within")
+    backward = find(right.points, left.points, k=k, batch=of_right, target_batch=of_left, choose="within")
     return mutual_pairs(forward, backward)
 
 
