@@ -513,3 +513,17 @@ def test_slots_are_those_of_squidpy(make, ours, mode, given):
         name: value for name, value in known["params"].items() if name in said["params"]
     }
     assert {"coord_type", "transform"} <= said["params"].keys() & known["params"].keys()
+
+
+@needs_squidpy
+@pytest.mark.filterwarnings("ignore")
+def test_functions_of_squidpy_run_on_the_slots():
+    import squidpy
+
+    cells = tissue()
+    cells.obs["kind"] = pd.Categorical(np.random.default_rng(2).choice(["x", "y", "z"], 150))
+    to_obsp(spatial_radius(cells, 12.0, unit="as_given", library="fov"), cells)
+    counted = squidpy.gr.interaction_matrix(cells, "kind", copy=True)
+    code = cells.obs["kind"].cat.codes.to_numpy()
+    ends = cells.obsp["spatial_connectivities"].tocoo()
+    np.testing.assert_array_equal(counted, np.bincount(3 * code[ends.row] + code[ends.col], minlength=9).reshape(3, 3))

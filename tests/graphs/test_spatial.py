@@ -180,6 +180,8 @@ def broken(how):
         cells.obs_names = ["c0", "c0", *cells.obs_names[2:]]
     elif how == "axes":
         cells.obsm["spatial"] = np.zeros((40, 4))
+    elif how == "none":
+        cells = cells[:0].copy()
     elif how == "words":
         cells.obs["x"], cells.obs["y"] = "left", 1.0
     elif how == "pile":
@@ -195,6 +197,7 @@ def broken(how):
         ("library", {}, DataError, r"obs\['library'\]: 2 of 40 cells have no library"),
         ("names", {}, DuplicateNames, "1 of 39 names are used more than once"),
         ("axes", {}, DataError, r"shape \(40, 4\), expected one or more cells by 2 or 3"),
+        ("none", {}, DataError, r"shape \(0, 2\), expected one or more cells by 2 or 3"),
         ("words", {"columns": ["x", "y"]}, DataError, "coordinates that are no numbers"),
         ("plain", {"obsm": "X_spatial"}, MissingLayer, r"found no obsm\['X_spatial'\]; obsm: spatial"),
         ("plain", {"columns": ["x", "y"]}, MissingLayer, "obs has no column 'x'"),
