@@ -11,7 +11,7 @@
 from heteromics.graphs import transforms
 from heteromics.graphs.bipartite import bipartite
 from heteromics.graphs.card import Card
-from heteromics.graphs.cell_feature import cell_feature
+from heteromics.graphs.cell_feature import Interactions, cell_feature
 from heteromics.graphs.encodings import (
     add_encoding,
     laplacian_encoding,
@@ -40,6 +40,7 @@ __all__ = [
     "EdgeType",
     "Feature",
     "HeteroGraph",
+    "Interactions",
     "Kind",
     "Neighbors",
     "PairBatch",
