@@ -12,6 +12,7 @@ from heteromics.graphs._attributes import attribute_table, summaries
 from heteromics.graphs.bipartite import windows
 from heteromics.graphs.pairs import EXPRESSES, OPENS, REACHES
 from heteromics.priors.schemas import SCHEMAS
+from heteromics.tasks import make_pairs
 
 CHROMS = {"chr1": 0, "chr2": 1, "chrX": 2}
 
@@ -367,3 +368,48 @@ def test_bad_pairs():
     other = HeteroGraph.from_edges({("a", "to", "b"): ([0], [0])}, names={"a": ["x"], "b": ["y"]})
     with pytest.raises(GraphError, match="kind 'custom', expected 'bipartite'"):
         PairBatcher(other)
+
+
+def test_batches_are_kept_for_pairs_within_them():
+    rna, atac, store = toy()
+    rna.obs["donor"] = atac.obs["donor"] = ["d2", "d1", None] * 4
+    graph = bipartite(rna, atac, store, batch="donor").validate()
+    assert graph.meta["categories"] == {"cell_type": ["a", "b"], "batch": ["d1", "d2"]}
+    for side in ("rna_cell", "atac_cell"):
+        assert graph.ndata(side)["batch"].tolist() == [1, 0, -1] * 4
+    assert "batch" not in bipartite(rna, atac, store).ndata("rna_cell")
+    known = graph.ndata("rna_cell")["batch"].numpy() >= 0
+    rows = np.flatnonzero(known)
+    donor = graph.ndata("rna_cell")["batch"].numpy()[known]
+    pairs, _ = make_pairs(rows, np.zeros(rows.size), mode="random", within=donor, ratio=20, seed=0)
+    assert (np.diff(graph.ndata("rna_cell")["batch"].numpy()[pairs], axis=1) == 0).all()
+    assert len(PairBatcher(graph).batch(pairs)) == len(pairs)
+
+
+def test_attributes_have_mean_0_and_know_training_cells_alone():
+    rna, atac, store = toy()
+    training = rna.obs_names[:7]
+    graph = bipartite(rna, atac, store, training_cells=training)
+    for side in ("gene", "peak"):
+        table = graph.ndata(side)["attributes"]
+        torch.testing.assert_close(table.mean(0), torch.zeros(table.shape[1]), atol=1e-5, rtol=0)
+    changed = [data.copy() for data in (rna, atac)]
+    for data in changed:
+        data.X[8] = data.X[8] * 9  # a test cell
+    other = bipartite(*changed, store, training_cells=training)
+    for side in ("gene", "peak"):
+        assert torch.equal(graph.ndata(side)["attributes"], other.ndata(side)["attributes"])
+
+
+def test_a_window_is_of_both_masks():
+    rna, atac, store = toy()
+    graph = bipartite(rna, atac, store, mask="window", within_bp=700)
+    pairs = [[3, 3], [0, 5]]
+    both, chromosome = (PairBatcher(graph, mask).batch(pairs) for mask in ("window", "chromosome"))
+    near = {
+        (a, b)
+        for a, b in zip(*(part.tolist() for part in edges_of(chromosome)), strict=True)
+        if abs(int(both.gene_position[a]) - int(both.peak_position[b])) <= 700
+    }
+    assert set(zip(*(part.tolist() for part in edges_of(both)), strict=True)) == near
+    assert 0 < len(near) < len(edges_of(chromosome)[0])

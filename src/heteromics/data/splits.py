@@ -1,4 +1,8 @@
-"""Split cells into training, validation and test: seeded, by cell, by whole groups, or evenly within labels."""
+"""Split cells into training, validation and test: seeded, by cell, by whole groups, or evenly within labels.
+
+Groups are batches, donors or cell types: :func:`split_cells` draws which are held out, :func:`hold_out` takes those
+named, :func:`check_groups_apart` makes sure of it, and :func:`few_cells` keeps few of the training cells.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +72,156 @@ def split_cells(
     else:
         codes[order] = _shuffled(_sizes(order.size, share), rng)
     return codes
+
+
+def hold_out(
+    groups: Sequence[object] | NDArray[Any],
+    *,
+    test: Sequence[object],
+    validation: Sequence[object] | float = 0.1,
+    seed: int = 0,
+) -> Codes:
+    """Hold out named groups of cells: a split by batch, by donor or by cell type.
+
+    Parameters
+    ----------
+    groups
+        Group of each cell, length N.
+    test
+        Groups that are tested on.
+    validation
+        Groups to validate on; or the share of the cells of every other group, drawn by ``seed``.
+    seed
+        The same seed gives the same split.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``TRAIN`` 0, ``VALIDATION`` 1 or ``TEST`` 2 per cell, shape (N,), int8.
+
+    Raises
+    ------
+    DataError
+        For a group that has no cell or is named for both parts, or when no training cell would be left.
+
+    Examples
+    --------
+    >>> hold_out(["d1", "d1", "d2", "d3"], test=["d3"], validation=["d2"])
+    array([0, 0, 1, 2], dtype=int8)
+    """
+    group = np.asarray(groups, dtype=str)
+    named = {"test": np.unique(np.asarray(test, dtype=str))}
+    if not isinstance(validation, int | float):
+        named["validation"] = np.unique(np.asarray(validation, dtype=str))
+    asked = np.concatenate(list(named.values()))
+    absent, twice = np.setdiff1d(asked, group), asked.size - np.unique(asked).size
+    if absent.size or twice or not named["test"].size:
+        raise DataError(
+            f"hold_out: {absent.size} of {asked.size} groups have no cell ({some(absent)}), {twice} are named twice "
+            f"and {named['test'].size} for the test; the groups are {some(np.unique(group), 8)}."
+        )
+    codes = np.full(group.size, TRAIN)
+    codes[np.isin(group, named["test"])] = TEST
+    if "validation" in named:
+        codes[np.isin(group, named["validation"])] = VALIDATION
+    else:
+        rest = np.flatnonzero(codes == TRAIN)
+        share = _checked_shares((1 - float(validation), float(validation), 0.0))  # type: ignore[arg-type]
+        codes[rest] = _by_label(np.unique(group[rest], return_inverse=True)[1], share, np.random.default_rng(seed))
+    if not (codes == TRAIN).any():
+        raise DataError(f"hold_out: none of {group.size} cells is left for training; held out: {some(asked, 8)}.")
+    return codes
+
+
+def check_groups_apart(codes: Codes, groups: Sequence[object] | NDArray[Any], what: str = "groups") -> None:
+    """Make sure that no group has cells in training or validation and in test.
+
+    Parameters
+    ----------
+    codes
+        Part of each cell, shape (N,).
+    groups
+        Group of each cell, length N.
+    what
+        Their name, for the message.
+
+    Raises
+    ------
+    DataError
+        Naming the groups that do, and how many cells.
+    """
+    group = np.asarray(groups, dtype=str)
+    if group.shape != np.shape(codes):
+        raise DataError(f"found {group.size} {what} for {np.size(codes)} cells, expected one per cell.")
+    tested = np.asarray(codes) == TEST
+    both = np.intersect1d(group[tested], group[~tested])
+    if both.size:
+        cells = int((np.isin(group, both) & tested).sum())
+        raise DataError(
+            f"{both.size} {what} stand on both sides of the split ({some(both)}), with {cells:,} of "
+            f"{int(tested.sum()):,} test cells: what is learnt of them in training is known in testing. "
+            "Fix: split_cells(..., groups=...) or hold_out."
+        )
+
+
+def few_cells(
+    cells: int | Sequence[str] | NDArray[Any],
+    number: int,
+    *,
+    labels: Sequence[object] | NDArray[Any] | None = None,
+    among: NDArray[np.bool_] | None = None,
+    seed: int,
+) -> NDArray[np.bool_]:
+    """Choose few cells, such that a smaller choice of the same seed is part of every larger one.
+
+    Parameters
+    ----------
+    cells
+        How many cells, or their unique names. With names the choice does not depend on the order of the cells.
+    number
+        How many cells; with labels, how many of each label, all of a label that has fewer.
+    labels
+        Label of each cell (cell type), length N.
+    among
+        Cells to choose from, boolean, shape (N,), such as ``codes == TRAIN``. None: all.
+    seed
+        The same seed gives the same choice.
+
+    Returns
+    -------
+    numpy.ndarray
+        Which cells are chosen, boolean, shape (N,).
+
+    Raises
+    ------
+    DataError
+        For fewer cells than asked for, a number below 0, or lengths that differ.
+
+    Examples
+    --------
+    >>> few_cells(6, 1, labels=["B", "B", "B", "T", "T", "T"], seed=0).sum()
+    np.int64(2)
+    >>> bool((few_cells(50, 5, seed=1) <= few_cells(50, 20, seed=1)).all())
+    True
+    """
+    order = _canonical_order(cells)
+    allowed = np.ones(order.size, dtype=bool) if among is None else np.asarray(among)
+    if allowed.shape != order.shape or allowed.dtype != bool or number < 0:
+        raise DataError(
+            f"few_cells: found number={number} and among of shape {allowed.shape}, {allowed.dtype}, for {order.size} "
+            "cells; expected 0 or more and a boolean for each."
+        )
+    label = np.zeros(order.size, np.intp) if labels is None else _factor(labels, order, "labels")
+    shuffled = np.random.default_rng(seed).permutation(order.size)
+    shuffled = shuffled[allowed[order[shuffled]]]
+    if labels is None and shuffled.size < number:
+        raise DataError(f"few_cells: found {shuffled.size} cells to choose from, expected at least {number}.")
+    by_label = shuffled[np.argsort(label[shuffled], kind="stable")]
+    size = np.bincount(label[by_label], minlength=1)
+    rank = np.arange(by_label.size) - np.repeat(np.cumsum(size) - size, size)
+    chosen = np.zeros(order.size, dtype=bool)
+    chosen[order[by_label[rank < number]]] = True
+    return chosen
 
 
 def _checked_shares(shares: tuple[float, float, float]) -> NDArray[np.float64]:

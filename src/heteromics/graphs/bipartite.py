@@ -35,7 +35,7 @@ __all__ = ["bipartite", "windows"]
 Int = NDArray[np.int64]
 Cells = Sequence[str] | NDArray[Any]
 
-_CELL = {"training": Feature(torch.bool), "cell_type": Feature(torch.int64)}
+_CELL = {"training": Feature(torch.bool), "cell_type": Feature(torch.int64), "batch": Feature(torch.int64)}
 _SIDE = {
     "chrom": Feature(torch.int32),
     "position": Feature(torch.int64),
@@ -65,6 +65,7 @@ def bipartite(
     peak_attributes: Sequence[str] | None = None,
     standardise: bool = True,
     cell_type: str = "cell_type",
+    batch: str = "batch",
     expect: Literal["counts", "any"] = "counts",
 ) -> HeteroGraph:
     """Build the graph that attributed bipartite graphs of cell pairs are cut from.
@@ -79,7 +80,8 @@ def bipartite(
         With tables ``chromosome``, ``gene`` and ``peak``; attributes from ``gene_attribute`` and ``peak_attribute``
         where it has them.
     mask
-        Which genes and peaks may attend to each other: all on one chromosome [the paper], or within a window too.
+        Which genes and peaks may attend to each other: all on one chromosome [the paper], or ``"window"``, both: on one
+        chromosome and within a window there.
     within_bp
         For ``mask="window"``: largest distance in bp from transcription start to peak midpoint.
     training_cells
@@ -91,9 +93,12 @@ def bipartite(
     peak_attributes
         Among ``log_width`` (log10 bp), ``gc``, ``cpg_oe`` and ``share``, the share of training cells where it is open.
     standardise
-        Attributes with mean 0 and standard deviation 1 over the graph's genes or peaks; False keeps them raw.
-    cell_type
-        Column of ``obs`` with labels, kept where there is one.
+        Attributes with mean 0 and standard deviation 1 over the graph's genes or peaks; False keeps them raw. Those
+        made from values (``mean, variance, share``) have seen training cells alone; no cell has a part in the others.
+        The values of a cell are its counts, on the edges, and are not standardised.
+    cell_type, batch
+        Columns of ``obs`` with the type and the batch (donor, sample) of each cell, kept where there is one; pairs and
+        splits are made by them, see :func:`heteromics.tasks.make_pairs`.
     expect
         ``"any"`` allows values that are no counts.
 
@@ -101,7 +106,8 @@ def bipartite(
     -------
     HeteroGraph
         Kind ``"bipartite"``. Nodes ``rna_cell``, ``atac_cell`` (``training``, whether the cell is among those that
-        attributes were made from; ``cell_type`` codes, -1 unknown), ``gene``, ``peak``
+        attributes were made from; ``cell_type`` and ``batch`` codes, -1 unknown, with words in
+        ``meta["categories"]``), ``gene``, ``peak``
         (``chrom`` code, -1 unknown; ``position``, transcription start or midpoint in bp; ``attributes``; ``store_row``
         in the store's table, -1 unknown), genes and peaks ordered by chromosome and position. Edges ``expresses`` and
         ``opens`` with ``weight``, the value in ``X``; with a window ``reaches`` with ``distance`` in bp. A gene or peak
@@ -150,7 +156,7 @@ def bipartite(
         indptr, indices, distance = windows(gene.chrom, gene.position, peak.chrom, peak.position, within_bp)
         edges[REACHES] = Compressed("src", torch.from_numpy(indptr), torch.from_numpy(indices))
         edata[REACHES] = {"distance": torch.from_numpy(distance)}
-    types, categories = _cell_types((rna, atac), cell_type)
+    types, categories = _labels((rna, atac), {"cell_type": cell_type, "batch": batch})
     return HeteroGraph.from_compressed(
         edges,
         names={
@@ -175,7 +181,7 @@ def bipartite(
             "standardised": standardise,
             "chromosomes": store.frame("chromosome").sort_values("code")["chrom"].tolist(),
             "attribute_names": {"gene": gene_names, "peak": peak_names},
-            "categories": {"cell_type": categories} if categories else {},
+            "categories": categories,
             "training_cells": {"rna_cell": int(gene.training.sum()), "atac_cell": int(peak.training.sum())},
             "match": {"gene": gene.match, "peak": peak.match},
             "store": store_marks(store.info),
@@ -377,17 +383,23 @@ def _place_peaks(atac: AnnData, store: PriorStore) -> tuple[Int, list[str], Int,
     return row, outcome.tolist(), _codes(table["chrom"], store), (start + end) // 2
 
 
-def _cell_types(modalities: Sequence[AnnData], column: str) -> tuple[dict[str, dict[str, torch.Tensor]], list[str]]:
-    """Codes of the labels of both modalities over their common sorted categories, -1 for a missing label."""
-    sides = zip(("rna_cell", "atac_cell"), modalities, strict=True)
-    labels = {ntype: data.obs[column].astype(object) for ntype, data in sides if column in data.obs}
-    categories = sorted({str(label) for values in labels.values() for label in values.dropna().unique()})
-    code = {label: place for place, label in enumerate(categories)}
-    coded = {
-        ntype: {"cell_type": torch.tensor([code.get(str(label), -1) for label in values.where(values.notna(), None)])}
-        for ntype, values in labels.items()
-    }
-    return coded, categories
+def _labels(
+    modalities: Sequence[AnnData], columns: dict[str, str]
+) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, list[str]]]:
+    """Codes of the labels of both modalities over their common sorted words, -1 for a missing label; and the words."""
+    coded: dict[str, dict[str, torch.Tensor]] = {"rna_cell": {}, "atac_cell": {}}
+    words: dict[str, list[str]] = {}
+    for feature, column in columns.items():
+        sides = zip(coded, modalities, strict=True)
+        labels = {ntype: data.obs[column].astype(object) for ntype, data in sides if column in data.obs}
+        found = sorted({str(label) for values in labels.values() for label in values.dropna().unique()})
+        if found:
+            words[feature] = found
+        code = {label: place for place, label in enumerate(found)}
+        for ntype, values in labels.items():
+            known = values.where(values.notna(), None)
+            coded[ntype][feature] = torch.tensor([code.get(str(label), -1) for label in known], dtype=torch.int64)
+    return coded, words
 
 
 def _names(index: Any) -> NDArray[np.str_]:

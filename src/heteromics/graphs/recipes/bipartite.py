@@ -30,6 +30,7 @@ class BipartiteRecipe:
     mask: Literal["chromosome", "window"] = "chromosome"
     within_bp: int = 150_000
     cell_type: str = "cell_type"
+    batch: str = "batch"
     gene_attributes: tuple[str, ...] | None = None
     peak_attributes: tuple[str, ...] | None = None
 
@@ -68,4 +69,5 @@ class BipartiteRecipe:
             gene_attributes=self.gene_attributes,
             peak_attributes=self.peak_attributes,
             cell_type=self.cell_type,
+            batch=self.batch,
         )
