@@ -205,7 +205,7 @@ def test_returns_are_the_diagonals_of_dense_powers(name, steps, full, monkeypatc
     monkeypatch.setattr(_random_walk, "_WIDEST", 29)  # several blocks, the last of them smaller
     matrix = DIRECTED if name == "directed" else sparse.csr_array(GRAPHS[name])
     expected = dense_returns(matrix, steps)
-    for most_bytes in (1 << 30, 16 * 7 * matrix.shape[0]):  # with the square whole, and blocks of 7 columns
+    for most_bytes in (1 << 28, 16 * 7 * matrix.shape[0]):  # blocks of 29 columns, and of 7
         ours = return_probabilities(matrix, steps, most_bytes=most_bytes)
         assert ours.dtype == torch.float32
         np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=1e-7)
