@@ -215,7 +215,7 @@ def test_links_that_cannot_be_used_are_named():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     config = SyntheticConfig(
-        n_cells=80, n_cell_types=2, n_genes=60, n_peaks=200, n_tfs=6, n_proteins=6, n_chromosomes=2
+        n_cells=80, n_cell_types=2, n_genes=60, n_peaks=200, n_tfs=6, n_proteins=12, n_chromosomes=2
     )
     multiome = simulate(config, seed=0)
     folder = multiome.write(tmp_path_factory.mktemp("modalities") / "synthetic")
@@ -243,15 +243,33 @@ def test_links_of_a_store_are_those_of_its_table(made):
         assert graph.meta["match"]["interactions"]["gene_gene"]["edges"] == np.count_nonzero(want)
 
 
+def test_proteins_are_linked_by_the_proteins_of_the_store(made):
+    multiome, _, db = made
+    both = {name: multiome.mdata[name].copy() for name in ("rna", "protein")}
+    row = {str(name): place for place, name in enumerate(both["protein"].var["protein_id"])}
+    want = np.zeros((len(row), len(row)), np.float32)
+    with PriorStore.open(db) as store:
+        table = store.frame("protein_protein")
+        for a, b, score in zip(table["protein_a"], table["protein_b"], table["combined_score"], strict=True):
+            if a in row and b in row:
+                want[row[a], row[b]] = want[row[b], row[a]] = score / 1000
+        least = float(np.median(want[want > 0]))
+        graph = cell_feature(both, interactions=Interactions(store)).validate()
+        strong = cell_feature(both, interactions=Interactions(store, "one", least)).validate()
+    etype = ("protein_feature", "interacts", "protein_feature")
+    assert want.any()
+    np.testing.assert_allclose(edges_of(graph, etype), want, rtol=1e-6)
+    np.testing.assert_array_equal(edges_of(strong, etype), want >= np.float32(least))
+    assert ("rna_feature", "interacts", "rna_feature") in graph.canonical_etypes
+    assert graph.meta["match"]["protein_interactions"]["protein_protein"]["edges"] == np.count_nonzero(want)
+
+
 # ---- recipes
 
 
-def test_recipe_of_several_modalities_plans_what_it_builds(made, tmp_path):
+def test_recipe_of_several_modalities_plans_what_it_builds(made):
     _, data, db = made
     sets = ["other_modalities=[{modality: protein, transform: log1p}]", "interactions.use=true"]
-    with PriorStore.open(db) as store:
-        if "protein_protein" not in store.tables():
-            sets[1] = "interactions.use=false"
     planned, graph = plan("cell_feature", data, db, sets=sets), build("cell_feature", data, db, sets=sets).validate()
     assert graph.kind == "cell_features"
     assert planned.nodes == {ntype: graph.num_nodes(ntype) for ntype in planned.nodes}
