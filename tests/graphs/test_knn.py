@@ -101,6 +101,13 @@ def test_size_does_not_matter(metric, size):
     np.testing.assert_allclose(scaled.distance / unit_of, plain.distance, rtol=1e-12)
 
 
+@pytest.mark.parametrize(("dtype", "least"), [(np.float32, 2.0**-149), (np.float64, 2.0**-1074)])
+def test_the_smallest_numbers_are_told_apart(dtype, least):
+    grid = np.random.default_rng(0).integers(-9, 9, (200, 3))
+    found = nearest_neighbors((grid * least).astype(dtype), k=4)
+    np.testing.assert_array_equal(found.indices, brute(grid, grid, 4, allowed=~np.eye(200, dtype=bool))[0])
+
+
 def test_uncertain_rows_are_searched_again(monkeypatch):
     """With a certificate that never holds, every row goes the long way and comes to the same."""
     values = torch.as_tensor(points(300, 6))

@@ -70,9 +70,10 @@ class Points:
         return self.wide(rows) - self.offset
 
 
-def unit_scale(largest: float) -> float:
-    """Return the power of two that brings values of this size to at most 1; multiplying by it is exact."""
-    return ldexp(1.0, -frexp(largest)[1]) if largest > 0 else 1.0
+def unit_scale(largest: float, dtype: torch.dtype) -> float:
+    """Return the power of two that brings values of this size to at most 1 and near it; multiplying by it is exact."""
+    most = 120 if dtype == torch.float32 else 1_000  # what the type itself can hold
+    return ldexp(1.0, min(-frexp(largest)[1], most)) if largest > 0 else 1.0
 
 
 def search(

@@ -124,11 +124,12 @@ def nearest_neighbors(
     jobs = _jobs(query, target, batch, target_batch, choose, itself=targets is None)
     _check_k(k, jobs, target, itself=targets is None)
     dtype = torch.promote_types(query.dtype, target.dtype)
+    query, target = query.to(dtype), target.to(dtype)
     scale = 1.0
     if metric == "cosine":
         query, target = (_unit(points, what) for points, what in ((query, "queries"), (target, "targets")))
     elif target.numel() or query.numel():
-        scale = unit_scale(max(float(x.abs().max()) for x in (query, target) if x.numel()))
+        scale = unit_scale(max(float(x.abs().max()) for x in (query, target) if x.numel()), dtype)
     width = k * len(jobs) if choose == "each" else k
     indices = torch.empty((len(query), width), dtype=torch.int64, device=query.device)
     distance = torch.empty((len(query), width), dtype=torch.float64, device=query.device)
