@@ -1,7 +1,7 @@
 """Parts of a graph to train on: mini-batches of cells, sampled neighbours, and one part of the cells per worker.
 
 A batch of cells with their features is one cut through compressed rows (:class:`CellBatcher`). Several hops, over
-feature-feature edges too, go through DGL's sampler (:func:`sample_neighbors`): there its compiled random choice pays.
+feature-feature edges too, go through DGL's sampler, which draws in compiled code (:func:`sample_neighbors`).
 Graphs too large for memory are kept in shards: :mod:`heteromics.graphs.shards`.
 """
 
