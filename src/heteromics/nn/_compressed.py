@@ -102,11 +102,11 @@ def multiply(side: Side, values: Tensor, h: Tensor, shape: tuple[int, int]) -> T
             return matrix @ h
         if not torch.backends.mkl.is_available() or side.indices.dtype != torch.int32:  # MKL here counts in int32
             return torch.sparse.mm(matrix, h, "sum")
-        if h.shape[1] <= _COLUMNS_AT_ONCE or len(values) < _OFTEN * shape[1]:
-            return matrix @ h
-        out = h.new_empty(shape[0], h.shape[1])
-        for into, some in zip(out.split(_COLUMNS_AT_ONCE, 1), h.split(_COLUMNS_AT_ONCE, 1), strict=True):
-            into.copy_(matrix @ some.contiguous())
+        whole = h.shape[1] <= _COLUMNS_AT_ONCE or len(values) < _OFTEN * shape[1]
+        columns = h.shape[1] if whole else _COLUMNS_AT_ONCE
+        out = h.new_zeros(shape[0], h.shape[1])  # ``matrix @ h`` would allocate twice
+        for into, some in zip(out.split(columns, 1), h.split(columns, 1), strict=True):
+            torch.addmm(into, matrix, some.contiguous(), beta=0, out=into)
         return out
 
 
