@@ -41,7 +41,9 @@ def test_wheel_carries_recipes_and_manifest(tmp_path):
         for path in (ROOT / kind).glob("*.yaml")
     }
     assert len(expected) >= 5
-    assert {name for name in names if "/recipes/" in name} == expected | {"heteromics/recipes/data_manifest.yaml"}
+    assert {name for name in names if name.startswith("heteromics/recipes/")} == expected | {
+        "heteromics/recipes/data_manifest.yaml"
+    }
     assert {"heteromics/py.typed", "heteromics/priors/antibodies.csv"} <= names
 
 
