@@ -91,8 +91,8 @@ def build_shards(
     One pass over the values. Statistics of cells are summed by batch in the order of cells, so that averages are those
     of the whole graph bit for bit; weights of pathway edges are sums over shards and may differ from those of the whole
     by float32 rounding (1e-6). One shard is written while the next is made. Memory: about eight times the values of one
-    shard (index and value, 8 bytes each), and the names and codes of all cells: for cells of 2,000 values, 10,000 to
-    25,000 to a shard stay within 3 GB (measured), 50,000 within 8.
+    shard (index and value, 8 bytes each), and the names and codes of all cells: with 10,000 cells of 2,000 values to
+    a shard, the process was seen to hold 1.4 GB at most; with 100,000, expect more than 12.
 
     Examples
     --------
