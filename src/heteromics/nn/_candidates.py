@@ -19,7 +19,8 @@ Int = NDArray[np.int64]
 Tile = Callable[[int, int], Tensor]
 
 _TILE = {"cpu": 1 << 19, "cuda": 1 << 25}  # values at a time: 2 MB, the size of a core's cache; 128 MB
-_CLASSES = 10  # chunks per value wanted: more make thresholds tighter, and finding them slower
+_CLASSES = 4  # chunks per value wanted: more make thresholds tighter, and finding them slower
+_MANY = 8  # times the values wanted of a tile that are kept without ranking them
 _TALL = 16  # rows of a chunk of a column, at most
 
 
@@ -70,9 +71,7 @@ def best_pairs(
         if held > limit:  # many ties: keep no more than what can still be among the best
             parts = [_best_of_columns(_joined(parts), of_row, of_column)]
             held = len(parts[0].row)
-    found = _best_of_columns(_joined(parts), of_row, of_column)
-    order = np.lexsort((found.column, found.row))
-    return found.take(order)
+    return _best_of_columns(_joined(parts), of_row, of_column)
 
 
 def _tiles(rows: int, columns: int, device: torch.device, what: str, progress: bool) -> Iterator[tuple[int, int]]:
@@ -115,34 +114,37 @@ def _highest(values: Tensor, most: int) -> Tensor:
 
 
 def _best_of_tile(score: Tensor, low: Tensor, first: int, of_row: int, least: Tensor, of_column: int) -> Edges:
-    """Return what is among the best of its row, or reaches its column's threshold, the best of each in the tile."""
+    """Return what may be among the best; in a tile of many ties, only the best of each row and column of the tile."""
     reached = score >= low
-    flat = (
-        torch.from_numpy(np.flatnonzero(reached.numpy()))
-        if score.device.type == "cpu"
-        else reached.flatten().nonzero().squeeze(1)
-    )
-    value = score.reshape(-1)[flat].float().cpu().numpy()
-    row, column = np.divmod(flat.cpu().numpy(), score.shape[1])
-    keep = rank(row, column, value) < of_row
-    there = np.flatnonzero(value >= least.float().cpu().numpy()[column])
-    keep[there[rank(column[there], row[there], value[there]) < of_column]] = True
-    return Edges(row[keep] + first, column[keep], value[keep])
+    if score.device.type == "cpu":
+        flat = np.flatnonzero(reached.numpy())
+        value = score.numpy().reshape(-1)[flat]
+    else:
+        place = reached.flatten().nonzero().squeeze(1)
+        flat, value = place.cpu().numpy(), score.reshape(-1)[place].cpu().numpy()
+    row, column = np.divmod(flat, score.shape[1])
+    found = Edges(row, column, value)
+    if flat.size > _MANY * of_row * len(score):
+        keep = rank(row, value) < of_row
+        there = np.flatnonzero(value >= least.cpu().numpy()[column])
+        keep[there[rank(column[there], value[there]) < of_column]] = True
+        found = found.take(keep)
+    return found._replace(row=found.row + first)
 
 
 def _best_of_columns(found: Edges, of_row: int, of_column: int) -> Edges:
-    keep = rank(found.row, found.column, found.value) < of_row
-    keep |= rank(found.column, found.row, found.value) < of_column
-    return found.take(keep)
+    return found.take((rank(found.row, found.value) < of_row) | (rank(found.column, found.value) < of_column))
 
 
-def rank(group: Int, other: Int, value: NDArray[np.float32]) -> Int:
-    """Place of each value within its group, largest first, ties by the lower ``other``; shape (E,), from 0.
+def rank(group: Int, value: NDArray[np.float32]) -> Int:
+    """Place of each value within its group, largest first and of equal ones the earlier; shape (E,), from 0.
 
-    >>> rank(np.array([0, 1, 0]), np.array([5, 5, 4]), np.array([1.0, 2.0, 1.0]))
-    array([1, 0, 0])
+    >>> rank(np.array([0, 1, 0]), np.array([1.0, 2.0, 1.0], dtype=np.float32))
+    array([0, 0, 1])
     """
-    order = np.lexsort((other, -value, group))
+    bits = (-value + np.float32(0)).view(np.int32).astype(np.int64)  # zero of one sign; the order of floats is that of
+    bits = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits)  # their bits, those of negative ones turned
+    order = np.argsort((group << 32) + bits, kind="stable")
     size = np.bincount(group)
     place = np.empty(len(group), dtype=np.int64)
     place[order] = np.arange(len(group)) - np.repeat(np.cumsum(size) - size, size)
