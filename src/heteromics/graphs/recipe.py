@@ -100,11 +100,12 @@ def build(
     Parameters
     ----------
     recipe
-        ``"cell_feature"``, ``"bipartite"`` or the path of a YAML file.
+        ``"cell_feature"``, ``"bipartite"``, ``"multiomics"``, ``"mutual_neighbors"``, ``"spatial"``, or the path of a
+        YAML file.
     data
         AnnData or MuData file.
     db
-        Prior store. ``bipartite`` needs one; ``cell_feature`` takes pathway edges from it.
+        Prior store. ``bipartite`` and ``multiomics`` need one; ``cell_feature`` takes pathway edges from it.
     sets
         ``key=value`` over the recipe.
 
@@ -136,7 +137,7 @@ def build(
 def _checked_store(recipe: GraphRecipe, db: Path | str | None) -> Path | str | None:
     if db is None and recipe.store == "needed":
         raise GraphError(
-            f"the {recipe.graph} graph takes chromosomes and positions from a prior store, found none. "
+            f"the {recipe.graph} graph takes places and links from a prior store, found none. "
             "Fix: --db FILE, built with `heteromics priors build`."
         )
     return None if recipe.store == "unused" else db
