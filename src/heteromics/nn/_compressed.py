@@ -158,7 +158,8 @@ def checked_side(indptr: Tensor, indices: Tensor, shape: tuple[int, int], weight
             f"indptr must rise from 0 to the number of edges, {edges:,}; it goes from {int(indptr[0]):,} to "
             f"{int(indptr[-1]):,} with {int((indptr.diff() < 0).sum()):,} falls."
         )
-    if outside := int(((indices < 0) | (indices >= columns)).sum()):
+    if edges and (int(indices.min()) < 0 or int(indices.max()) >= columns):
+        outside = int(((indices < 0) | (indices >= columns)).sum())
         raise GraphError(
             f"{outside:,} of {edges:,} indices lie outside [0, {columns:,}), the range of the columns: found "
             f"{int(indices.min()):,} to {int(indices.max()):,}."
