@@ -4,7 +4,15 @@ import sys
 import numpy as np
 import pytest
 
-from heteromics.data.splits import TEST, TRAIN, VALIDATION, split_cells
+from heteromics.data.splits import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    check_groups_apart,
+    few_cells,
+    hold_out,
+    split_cells,
+)
 from heteromics.errors import DataError, DuplicateNames
 
 
@@ -98,3 +106,81 @@ def test_splitting_needs_no_readers():
     code = f"import sys, heteromics.data.splits; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+donors = np.repeat(["d1", "d2", "d3", "d4"], [40, 30, 20, 10])
+
+
+def test_named_groups_are_held_out():
+    codes = hold_out(donors, test=["d4"], validation=["d2"])
+    assert {donor: set(codes[donors == donor].tolist()) for donor in np.unique(donors)} == {
+        "d1": {0}, "d2": {1}, "d3": {0}, "d4": {2},
+    }  # fmt: skip
+    assert codes.dtype == np.int8
+    check_groups_apart(codes, donors)
+
+
+def test_validation_can_be_a_share_of_every_other_group():
+    codes = hold_out(donors, test=["d1", "d4"], validation=0.1, seed=3)
+    assert [(codes[donors == donor] == VALIDATION).sum() for donor in ("d1", "d2", "d3", "d4")] == [0, 3, 2, 0]
+    assert ((codes == TEST) == np.isin(donors, ["d1", "d4"])).all()
+    assert np.array_equal(codes, hold_out(donors, test=["d4", "d1"], validation=0.1, seed=3))
+    assert not np.array_equal(codes, hold_out(donors, test=["d4", "d1"], validation=0.1, seed=4))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"test": ["d9"]}, r"1 of 1 groups have no cell \(d9\)"),
+        ({"test": ["d1"], "validation": ["d1"]}, "1 are named twice"),
+        ({"test": []}, "0 for the test; the groups are d1, d2, d3, d4"),
+        ({"test": ["d1", "d2", "d3", "d4"]}, "none of 100 cells is left for training"),
+        ({"test": ["d1"], "validation": 1.5}, "expected three numbers >= 0"),
+    ],
+)
+def test_groups_that_cannot_be_held_out(options, message):
+    with pytest.raises(DataError, match=message):
+        hold_out(donors, **options)
+
+
+def test_groups_on_both_sides_are_named():
+    codes = hold_out(donors, test=["d4"], validation=["d2"])
+    codes[:3] = TEST
+    with pytest.raises(DataError, match=r"1 donors stand on both sides of the split \(d1\), with 3 of 13 test cells"):
+        check_groups_apart(codes, donors, "donors")
+    by_cell = split_cells(100, seed=0, labels=donors)
+    with pytest.raises(DataError, match="4 groups stand on both sides"):
+        check_groups_apart(by_cell, donors)
+    check_groups_apart(split_cells(100, seed=0, groups=donors), donors)
+    with pytest.raises(DataError, match="found 100 groups for 99 cells"):
+        check_groups_apart(by_cell[:99], donors)
+
+
+@pytest.mark.parametrize("labels", [None, donors])
+def test_fewer_cells_are_part_of_more(labels):
+    before = np.zeros(100, dtype=bool)
+    for number in (0, 1, 5, 10, 25, 60):
+        chosen = few_cells(100, number, labels=labels, seed=2)
+        assert (chosen >= before).all()
+        before = chosen
+        if labels is None:
+            assert chosen.sum() == number
+        else:
+            sizes_of = {donor: int((donors == donor).sum()) for donor in np.unique(donors)}
+            assert all((chosen & (donors == donor)).sum() == min(number, size) for donor, size in sizes_of.items())
+    assert not np.array_equal(few_cells(100, 25, seed=3), few_cells(100, 25, seed=2))
+
+
+def test_few_cells_are_of_those_allowed_and_do_not_depend_on_order():
+    names = np.array([f"c{i}" for i in range(100)])
+    train = split_cells(names, seed=1) == TRAIN
+    mix = np.random.default_rng(0).permutation(100)
+    chosen = few_cells(names, 9, labels=donors, among=train, seed=5)
+    assert not (chosen & ~train).any()
+    assert np.array_equal(chosen[mix], few_cells(names[mix], 9, labels=donors[mix], among=train[mix], seed=5))
+    often = np.mean([few_cells(20, 5, seed=seed) for seed in range(2000)], axis=0)
+    assert np.abs(often - 0.25).max() < 5 * np.sqrt(0.25 * 0.75 / 2000)
+    with pytest.raises(DataError, match="found 70 cells to choose from, expected at least 71"):
+        few_cells(names, 71, among=train, seed=0)
+    with pytest.raises(DataError, match="found number=-1"):
+        few_cells(names, -1, seed=0)

@@ -178,7 +178,8 @@ def test_a_part_of_the_nodes_with_the_edges_among_them():
     graph = cells_and_genes()
     made = transforms.subsample_nodes(graph, "gene", share=0.5, seed=3).validate()
     kept = graph.index("gene", made.names["gene"])
-    assert kept.tolist() == sorted(kept) and len(kept) == 10
+    assert kept.tolist() == sorted(kept)
+    assert len(kept) == 10
     place = {int(row): new for new, row in enumerate(kept)}
     for etype in (HAS, WITH):
         expected = [

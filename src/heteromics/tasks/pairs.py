@@ -29,7 +29,13 @@ def labelled(types: ArrayLike) -> NDArray[np.bool_]:
 
 
 def make_pairs(
-    cells: ArrayLike, types: ArrayLike, *, mode: Negatives = "easy", ratio: float = 1.0, seed: int | tuple[int, ...] = 0
+    cells: ArrayLike,
+    types: ArrayLike,
+    *,
+    mode: Negatives = "easy",
+    within: ArrayLike | None = None,
+    ratio: float = 1.0,
+    seed: int | tuple[int, ...] = 0,
 ) -> tuple[Int, Int]:
     """Pair the two profiles of every cell, and profiles of different cells.
 
@@ -43,6 +49,10 @@ def make_pairs(
     mode
         Negatives: ``"easy"``, uniform over pairs of different types [the paper's numbers]; ``"hard"``, a cell and
         another of its type, types in proportion to their size [the code's other mode]; ``"random"``, any two cells.
+    within
+        Group of each cell (batch, donor), shape (n,): negatives are of one group, in every mode. Without it a model can
+        score by telling batches apart, for the two profiles of a cell are always of one batch; depth and quality of
+        a batch show in both. None lets them be of any two.
     ratio
         Negatives per positive.
     seed
@@ -56,7 +66,8 @@ def make_pairs(
     Raises
     ------
     DataError
-        When no negative of this kind exists, no cell has a type and the mode needs it, or lengths differ.
+        When no negative of this kind exists, no cell has a type and the mode needs it, or lengths differ. With
+        ``within`` positives of cells for which there is no negative in their group stay.
 
     Examples
     --------
@@ -65,14 +76,18 @@ def make_pairs(
     [1, 1, 1, 0, 0, 0]
     >>> sorted(set(map(tuple, pairs[3:].tolist())))
     [(4, 7), (7, 4)]
+    >>> pairs, _ = make_pairs([4, 7, 9, 2], ["B", "B", "T", "T"], within=["d1", "d2", "d1", "d2"], ratio=9, seed=0)
+    >>> sorted(set(map(tuple, pairs[4:].tolist())))
+    [(2, 7), (4, 9), (7, 2), (9, 4)]
     """
     rows = np.asarray(cells, dtype=np.int64)
     rows = np.stack([rows, rows], axis=1) if rows.ndim == 1 else rows
     given = np.asarray(types)
-    if len(given) != len(rows) or mode not in NEGATIVES or ratio <= 0:
+    group = np.zeros(len(rows), dtype=np.int64) if within is None else np.asarray(within)
+    if len(given) != len(rows) or len(group) != len(rows) or mode not in NEGATIVES or ratio <= 0:
         raise DataError(
-            f"found {len(rows)} cells, {len(given)} types, mode={mode!r}, ratio={ratio}; expected a type per cell, "
-            f"a mode among {', '.join(NEGATIVES)} and a ratio above 0."
+            f"found {len(rows)} cells, {len(given)} types, {len(group)} groups, mode={mode!r}, ratio={ratio}; expected "
+            f"a type and a group per cell, a mode among {', '.join(NEGATIVES)} and a ratio above 0."
         )
     if mode != "random":
         known = labelled(given)
@@ -80,31 +95,39 @@ def make_pairs(
             raise DataError(
                 f"mode={mode!r}: none of {len(rows)} cells has a cell type. Fix: label cells, or mode='random'."
             )
-        rows, given = rows[known], given[known]
+        rows, given, group = rows[known], given[known], group[known]
     names, code = np.unique(given, return_inverse=True)
+    of_group = np.unique(group, return_inverse=True)[1]
     rng = np.random.default_rng(seed)
-    order = np.argsort(code, kind="stable")
-    first, second = _negatives(code[order], mode, max(round(ratio * len(rows)), 1), rng, list(map(str, names)))
+    order = np.lexsort((code, of_group))
+    number = max(round(ratio * len(rows)), 1)
+    first, second = _negatives(code[order], of_group[order], mode, number, rng, list(map(str, names)))
     negatives = np.stack([rows[order[first], 0], rows[order[second], 1]], axis=1)
     labels = np.repeat(np.array([1, 0], dtype=np.int64), [len(rows), len(negatives)])
     return np.concatenate([rows, negatives]), labels
 
 
-def _negatives(code: Int, mode: Negatives, number: int, rng: np.random.Generator, names: list[str]) -> tuple[Int, Int]:
-    """Draw pairs of places among cells sorted by type: the partners allowed to a cell are a run on a circle."""
+def _negatives(
+    code: Int, group: Int, mode: Negatives, number: int, rng: np.random.Generator, names: list[str]
+) -> tuple[Int, Int]:
+    """Draw pairs of places among cells sorted by group, then type: partners allowed to a cell are a run on a circle."""
     n, place = len(code), np.arange(len(code))
-    size = np.bincount(code)
-    begin = (np.cumsum(size) - size)[code]
-    mine = size[code]
+    in_group = np.bincount(group)
+    base = (np.cumsum(in_group) - in_group)[group]
+    everyone = in_group[group]
+    _, block = np.unique(group * len(names) + code, return_inverse=True)  # cells of one group and one type
+    size = np.bincount(block)
+    begin, mine = (np.cumsum(size) - size)[block], size[block]
     if mode == "hard":
         low, round_, start, allowed = begin, mine, place + 1 - begin, mine - 1
     elif mode == "easy":
-        low, round_, start, allowed = 0 * begin, 0 * begin + n, begin + mine, n - mine
+        low, round_, start, allowed = base, everyone, begin - base + mine, everyone - mine
     else:
-        low, round_, start, allowed = 0 * begin, 0 * begin + n, place + 1, 0 * begin + n - 1
+        low, round_, start, allowed = base, everyone, place + 1 - base, everyone - 1
     if not allowed.any():
+        within = f" in {len(in_group)} groups" if len(in_group) > 1 else ""
         raise DataError(
-            f"mode={mode!r}: {n} cells of {len(names)} types ({some(names)}) have no such negative pair. "
+            f"mode={mode!r}: {n} cells of {len(names)} types ({some(names)}){within} have no such negative pair. "
             "Fix: more cells, or another mode."
         )
     odds = allowed if mode == "easy" else allowed > 0
