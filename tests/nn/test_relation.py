@@ -547,3 +547,20 @@ def test_cuda_gives_the_same_bits_in_deterministic_mode(width):
     assert all(torch.equal(a, b) for run in runs[1:] for a, b in zip(runs[0], run, strict=True))
     host = relation.to("cpu").spmm(h.cpu(), weight=weight.cpu(), dropout=0.3, seed=1)
     torch.testing.assert_close(runs[0][0].detach().cpu(), host, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_graph_holds_no_more_than_before(turned):
+    etype = ("s", "to", "d")
+    graph = HeteroGraph.from_edges(
+        {etype: ([0, 1, 1], [1, 0, 1])},
+        names={"s": ["a", "b"], "d": ["x", "y"]},
+        edata={etype: {"weight": torch.tensor([1.0, 2.0, 3.0])}},
+        reverse={("d", "of", "s"): etype},
+    )
+    before = graph.card.bytes["structure"]
+    relation = Relation.from_graph(graph, ("d", "of", "s") if turned else etype)
+    assert graph.card.bytes["structure"] == before
+    dense = torch.tensor([[0.0, 2.0], [1.0, 3.0]])  # destinations d, sources s
+    torch.testing.assert_close(relation.spmm(torch.eye(2)), dense.T if turned else dense)
+    torch.testing.assert_close(relation.T.spmm(torch.eye(2)), dense if turned else dense.T)

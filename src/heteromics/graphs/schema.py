@@ -229,6 +229,26 @@ class HeteroGraph:
             return _dgl.compressed(self.dgl, self.reverse[etype], "src" if by == "dst" else "dst")
         return _dgl.compressed(self.dgl, etype, by)
 
+    def stored(self, etype: EdgeType) -> tuple[Compressed, Tensor | None]:
+        """Return one edge type in the form in which it is held, without making another.
+
+        Parameters
+        ----------
+        etype
+            (source type, name, destination type).
+
+        Returns
+        -------
+        compressed, eids
+            Row bounds and nodes of the other side, by source or by destination, and the edge id of each entry; None
+            where entries are edges 0, 1, 2, ... They are the graph's own memory.
+        """
+        etype = self._etype(etype)
+        part, eids = _dgl.stored(self.dgl, self.reverse.get(etype, etype))
+        if etype in self.reverse:
+            part = Compressed("src" if part.by == "dst" else "dst", part.indptr, part.indices)
+        return part, eids
+
     def index(self, ntype: str, names: Iterable[str]) -> NDArray[np.int64]:
         """Return the rows of named nodes, int64, in the order asked for.
 

@@ -193,5 +193,5 @@ def transpose(side: Side, shape: tuple[int, int]) -> Side:
         indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         row = torch.repeat_interleave(torch.arange(shape[0], device=order.device), side.indptr.diff())
         indices = row[order]
-    weight = None if side.weight is None else side.weight[order]
+    weight = None if side.weight is None else side.weight.index_select(0, order)
     return Side(indptr.to(dtype), indices.to(dtype), weight, order.to(dtype), leads=False)

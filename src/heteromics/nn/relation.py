@@ -113,7 +113,7 @@ class Relation:
 
     @classmethod
     def from_graph(cls, graph: HeteroGraph, etype: tuple[str, str, str], weight: str | None = "weight") -> Relation:
-        """Take one edge type of a graph; both of its compressed forms are used as they are.
+        """Take one edge type of a graph: the form it is stored in is shared, the other is made here, and not in the graph.
 
         Parameters
         ----------
@@ -135,19 +135,13 @@ class Relation:
                 f"Edges {etype} have no data called '{weight}'; they have: {', '.join(data) or 'none'}.\n"
                 f"  Fix: name one of these, or pass weight=None for a relation of ones."
             )
+        part, eids = graph.stored(etype)
+        values = None if weight is None else data[weight] if eids is None else data[weight].index_select(0, eids)
         shape = (graph.num_nodes(etype[2]), graph.num_nodes(etype[0]))
-        sides, edges = [], []
-        for (indptr, indices, eids), size in (
-            (graph.adjacency(etype, by="dst"), shape),
-            (graph.adjacency(etype, by="src"), shape[::-1]),
-        ):
-            in_order = torch.equal(eids, torch.arange(len(eids), dtype=eids.dtype, device=eids.device))
-            values = None if weight is None else data[weight] if in_order else data[weight].index_select(0, eids)
-            sides.append(checked_side(indptr, indices, size, values))
-            edges.append((eids, in_order))
-        (first, first_in_order), (second, _) = edges
-        sides[1].order, sides[1].leads = second if first_in_order else inverse(first)[second], False
-        return cls(sides[0], sides[1], shape)
+        size = shape if part.by == "dst" else shape[::-1]
+        first = checked_side(part.indptr, part.indices, size, values)
+        second = transpose(first, size)
+        return cls(first, second, shape) if part.by == "dst" else cls(second, first, shape)
 
     @property
     def nnz(self) -> int:
