@@ -113,7 +113,7 @@ class Relation:
 
     @classmethod
     def from_graph(cls, graph: HeteroGraph, etype: tuple[str, str, str], weight: str | None = "weight") -> Relation:
-        """Take one edge type of a graph: the form it is stored in is shared, the other is made here, and not in the graph.
+        """Take one edge type of a graph: the form it is stored in is shared, the other is made once, here alone.
 
         Parameters
         ----------
