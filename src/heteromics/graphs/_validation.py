@@ -70,7 +70,10 @@ def compressed_problems(part: Compressed, rows: int, columns: int) -> list[str]:
         return [
             f"indptr must rise from 0 to the {len(indices)} edges; it runs from {int(indptr[0])} to {int(indptr[-1])}"
         ]
-    if not len(indices) or (int(indices.min()) >= 0 and int(indices.max()) < columns):
+    if not len(indices):
+        return []
+    least, most = map(int, torch.aminmax(indices))
+    if least >= 0 and most < columns:
         return []
     outside = int(((indices < 0) | (indices >= columns)).sum())
     return [f"{outside} of {len(indices)} indices lie outside 0 to {columns - 1}"]

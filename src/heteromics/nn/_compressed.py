@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -158,11 +159,12 @@ def checked_side(indptr: Tensor, indices: Tensor, shape: tuple[int, int], weight
             f"indptr must rise from 0 to the number of edges, {edges:,}; it goes from {int(indptr[0]):,} to "
             f"{int(indptr[-1]):,} with {int((indptr.diff() < 0).sum()):,} falls."
         )
-    if edges and (int(indices.min()) < 0 or int(indices.max()) >= columns):
+    least, most = map(int, torch.aminmax(indices)) if edges else (0, -1)
+    if least < 0 or most >= columns:
         outside = int(((indices < 0) | (indices >= columns)).sum())
         raise GraphError(
             f"{outside:,} of {edges:,} indices lie outside [0, {columns:,}), the range of the columns: found "
-            f"{int(indices.min()):,} to {int(indices.max()):,}."
+            f"{least:,} to {most:,}."
         )
     dtype = torch.int32 if max(rows, columns, edges) <= _INT32_MOST else torch.int64
     if weight is not None:
@@ -184,14 +186,30 @@ def transpose(side: Side, shape: tuple[int, int]) -> Side:
     """Group the same edges by the opposite nodes, in order within each; the one sort in the life of a relation."""
     dtype = side.indices.dtype
     if side.indices.device.type == "cpu":
-        position = np.arange(len(side.indices), dtype=np.int32 if dtype == torch.int32 else np.int64)
-        matrix = sp.csr_array((position, side.indices.numpy(), side.indptr.numpy()), shape=shape).tocsc()
-        indptr, indices, order = (torch.from_numpy(a) for a in (matrix.indptr, matrix.indices, matrix.data))
-    else:
-        order = side.indices.sort(stable=True).indices
-        counts = torch.bincount(side.indices, minlength=shape[1])
-        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        row = torch.repeat_interleave(torch.arange(shape[0], device=order.device), side.indptr.diff())
-        indices = row[order]
+        return _transpose_on_cpu(side, shape)
+    order = side.indices.sort(stable=True).indices
+    counts = torch.bincount(side.indices, minlength=shape[1])
+    indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    row = torch.repeat_interleave(torch.arange(shape[0], device=order.device), side.indptr.diff())
+    indices = row[order]
     weight = None if side.weight is None else side.weight.index_select(0, order)
     return Side(indptr.to(dtype), indices.to(dtype), weight, order.to(dtype), leads=False)
+
+
+def _transpose_on_cpu(side: Side, shape: tuple[int, int]) -> Side:
+    """Bring positions and weights to the other side by SciPy, side by side: its loop lets go of the interpreter."""
+
+    def turned(values: np.ndarray) -> Any:
+        return sp.csr_array((values, side.indices.numpy(), side.indptr.numpy()), shape=shape).tocsc()
+
+    dtype = side.indices.dtype
+    position = np.arange(len(side.indices), dtype=np.int32 if dtype == torch.int32 else np.int64)
+    plain = side.weight is None or side.weight.dtype in (torch.float32, torch.float64)
+    with ThreadPoolExecutor(1) as beside:
+        weights = None if side.weight is None or not plain else beside.submit(turned, side.weight.numpy())
+        matrix = turned(position)
+        weight = None if weights is None else torch.from_numpy(weights.result().data)
+    indptr, indices, order = (torch.from_numpy(a).to(dtype) for a in (matrix.indptr, matrix.indices, matrix.data))
+    if side.weight is not None and weight is None:
+        weight = side.weight.index_select(0, order)
+    return Side(indptr, indices, weight, order, leads=False)
