@@ -80,6 +80,15 @@ def test_delaunay_is_symmetric_and_of_the_right_size():
     assert cut.num_edges(ADJOINS) == pytest.approx(0.9 * graph.num_edges(ADJOINS), abs=2)
 
 
+@pytest.mark.parametrize("moved", [0.0, 1e7])
+def test_delaunay_of_an_array_joins_no_far_ends_of_its_outline(moved):
+    """Spots of an array in whole pixels: no edge is longer than the step between every second row, 174."""
+    row, column = np.divmod(np.arange(3_600), 60)
+    points = np.rint(np.stack([100 * column + 50 * (row % 2), 100 * np.sqrt(0.75) * row], axis=1)) + moved
+    graph = spatial_delaunay(anndata.AnnData(obsm={"spatial": points}))
+    assert float(graph.edata(ADJOINS)["distance"].max()) < 180
+
+
 def test_grid_counts_rings_and_keeps_distances():
     points, axial = hexagonal(8, 9)
     cells = anndata.AnnData(obsm={"spatial": points * 137 + 1_000})
@@ -228,6 +237,28 @@ def test_what_cannot_be_is_said_with_numbers(how, given, error, message):
 def test_impossible_parameters_are_refused(call, message):
     with pytest.raises(GraphError, match=message):
         call(tissue(10))
+
+
+def test_arrays_on_top_of_each_other_are_refused_until_their_libraries_are_named():
+    points = np.tile(hexagonal(5, 6)[0], (2, 1))
+    cells = anndata.AnnData(
+        obs=pd.DataFrame(
+            {"slide": pd.Categorical(["b"] * 30 + ["a"] * 30, ["unused", "b", "a"])},
+            index=[f"spot{row}" for row in range(60)],
+        ),
+        obsm={"spatial": points},
+    )
+    with pytest.raises(GraphError, match=r"library 'all': 60 of 60 spots lie at the place of another one"):
+        spatial_grid(cells)
+    both = spatial_grid(cells, library="slide").validate()
+    alone = spatial_grid(cells[:30].copy())
+    assert both.num_edges(ADJOINS) == 2 * alone.num_edges(ADJOINS)
+    assert both.meta["categories"] == {"library": ["a", "b"]}
+
+
+def test_nearest_cells_of_a_pile_are_refused_before_all_pairs_are_looked_at():
+    with pytest.raises(GraphError, match=r"library 'all': 3,000 of 3,000 cells have others equally far from them"):
+        spatial_knn(broken("pile"), 3)
 
 
 @pytest.fixture(scope="module")

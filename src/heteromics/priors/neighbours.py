@@ -55,6 +55,12 @@ def nearest(points: Floats, k: int) -> Pairs:
         How many; of points equally far, those of the lowest row are taken, so that the answer does not hang on how
         the tree was built.
 
+    Raises
+    ------
+    PriorError
+        When so many points share places, or are otherwise equally far from each other, that more than
+        ``MOST_NEIGHBOURS`` on average would have to be compared for each.
+
     Examples
     --------
     >>> pairs = nearest(np.array([[0.0, 0], [1, 0], [3, 0]]), k=1)
@@ -95,6 +101,11 @@ def nearest_rows(points: Floats, k: int) -> Ints:
 def _lowest_of_equally_far(points: Floats, tree: cKDTree, rows: Ints, reach: Floats, k: int) -> Ints:
     """Return the ``k`` nearest within reach of each of some rows, of equally far ones the lowest; shape (rows, k)."""
     number = np.asarray(tree.query_ball_point(points[rows], reach, return_length=True), np.int64)
+    if number.sum() > MOST_NEIGHBOURS * len(points):
+        raise PriorError(
+            f"{rows.size:,} of {len(points):,} cells have others equally far from them, up to {number.max():,} each, "
+            "as where many lie at one place.\n  Fix: leave out cells without a place of their own."
+        )
     block = (np.cumsum(number) - number) // _MOST_CANDIDATES
     parts = []
     for part in np.split(np.arange(rows.size), np.flatnonzero(np.diff(block)) + 1):
@@ -183,7 +194,9 @@ def _triangulated(places: Floats) -> tuple[Ints, Ints]:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     centred = places - places.mean(axis=0)
     _, extent, axes = np.linalg.svd(centred, full_matrices=False)
-    flat = centred @ axes[extent > FLAT * extent[0]].T
+    wide = extent > FLAT * extent[0]
+    # moved along the axes only: turned, the straight outline of an array would bend, and far ends of it be joined
+    flat = places - places.min(axis=0) if wide.sum() == places.shape[1] else centred @ axes[wide].T
     if flat.shape[1] == 1:
         order = np.argsort(flat[:, 0], kind="stable").astype(np.int64)
         return order[:-1], order[1:]
@@ -222,6 +235,11 @@ def on_lattice(points: Floats, sides: int) -> Pairs:
     sides
         Next places of a place: 6 on a hexagonal lattice; 4, or 8 with the diagonal ones, on a square one.
 
+    Raises
+    ------
+    PriorError
+        When half of the points or more share their place with another, so that there is no step to tell.
+
     Notes
     -----
     The step of the lattice is the median distance of points to their nearest; of the ``sides`` nearest points those are
@@ -240,7 +258,14 @@ def on_lattice(points: Floats, sides: int) -> Pairs:
     distance = _distance(points, source, target)
     if not distance.size:
         return _no_pairs()
-    near = distance <= LATTICE_REACH[sides] * np.median(distance.reshape(row.shape).min(axis=1))
+    step = np.median(distance.reshape(row.shape).min(axis=1))
+    if not step:
+        shared = int((distance.reshape(row.shape).min(axis=1) == 0).sum())
+        raise PriorError(
+            f"{shared:,} of {len(points):,} spots lie at the place of another one, expected one spot at each place.\n"
+            "  Fix: name the library of each spot, where several arrays lie on top of each other."
+        )
+    near = distance <= LATTICE_REACH[sides] * step
     return _undirected(points, source[near], target[near])
 
 
