@@ -60,7 +60,7 @@ BENCHMARK = Benchmark(
     ours=Side("heteromics", run=ours, answer=answer),
     peer=Side("scipy linear_sum_assignment, dense similarities", run=theirs, answer=answer),
     bar=15,
-    what="one-to-one matching of 6,670 x 6,670 cells by embeddings of width 64, 10 candidates a cell; sums within 0.1 %",
+    what="one-to-one matching of 6,670 x 6,670 cells by embeddings of width 64, 10 candidates each; sums within 0.1 %",
     same=within_a_thousandth,
     rounds={"full": 3, "short": 1},
 )
