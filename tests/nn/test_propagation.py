@@ -92,9 +92,28 @@ def test_no_cell_one_cell_and_one_feature_give_finite_numbers(shape):
         assert torch.isfinite(one).all()
 
 
-def test_equal_entries_are_only_centred():
+def test_messages_of_zeros_are_zeros():
     for one in decoupled_propagation(torch.zeros(6, 3)):
         assert not one.any()
+
+
+@pytest.mark.parametrize("value", [0.1, 7.7, -123.456])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_entries_equal_but_for_rounding_become_zero_and_not_noise(value, dtype, device):
+    """Cells whose weights add up to 1 hear the same from features that hold the same."""
+    matrix = sp.random_array((400, 60), density=0.3, format="csr", rng=np.random.default_rng(0))
+    matrix = sp.csr_array(matrix / matrix.sum(axis=1)[:, None])
+    features = torch.full((60, 4), value, dtype=dtype, device=device)
+    heard = Relation.from_scipy(matrix).to(device, dtype).spmm(features)
+    assert 0 < float((heard - value).abs().max()) < 1e-4
+    for one in decoupled_propagation(Relation.from_scipy(matrix).to(device, dtype), features):
+        assert not one.any()
+
+
+def test_a_small_spread_about_a_large_mean_is_kept():
+    matrix = torch.tensor(lsi()) * 1e-9 + 1.0
+    for one, other in zip(decoupled_propagation(matrix), published(matrix.numpy(), np.eye(7), 4, 0.5), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)
 
 
 @pytest.mark.parametrize(

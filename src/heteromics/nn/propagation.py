@@ -15,6 +15,8 @@ from heteromics.nn.relation import Relation
 
 __all__ = ["decoupled_propagation"]
 
+_ROUNDING = 8  # a spread of so many units in the last place of the mean is that of sums in another order
+
 
 @torch.no_grad()
 def decoupled_propagation(
@@ -53,9 +55,10 @@ def decoupled_propagation(
         M_cell = B H_feature,   M_feature = B^T H_cell
         H <- s(keep H + (1 - keep) s(M)),   s(X) = (X - mean(X)) / sd(X)
 
-    with the mean and the standard deviation (n - 1) of *all* entries of a matrix, not of its columns. A matrix of equal
-    entries, such as the first message to features, is only centred; the public code asks whether its mean is 0, which
-    is the same there and depends on rounding elsewhere. The first record is dropped: it is B itself but for scale.
+    with the mean and the standard deviation (n - 1) of *all* entries of a matrix, not of its columns. A matrix of
+    entries that are equal up to rounding, such as the first message to features, becomes 0; the public code asks
+    whether its mean is 0, which is the same there and elsewhere blows rounding up to a deviation of 1. The first record
+    is dropped: it is B itself but for scale.
     Two products a round, O(N k d) dense or O(edges d) sparse; memory is two matrices (N, d) more than is returned.
 
     Examples
@@ -121,9 +124,11 @@ def _mixed(state: Tensor, message: Tensor, keep: float) -> Tensor:
 
 
 def _standardised(matrix: Tensor) -> Tensor:
-    """Centre and scale by all entries, in place; equal entries are only centred."""
+    """Centre and scale by all entries, in place; entries that are equal but for rounding become 0."""
     if not matrix.numel():
         return matrix
-    matrix -= matrix.mean()
+    mean = matrix.mean()
+    matrix -= mean
     spread = matrix.std(correction=1) if matrix.numel() > 1 else matrix.new_zeros(())
-    return matrix.div_(torch.where(spread > 0, spread, torch.ones_like(spread)))
+    rounding = _ROUNDING * torch.finfo(matrix.dtype).eps * mean.abs()
+    return matrix.div_(torch.where(spread > rounding, spread, torch.inf))
