@@ -241,3 +241,15 @@ def test_same_law_as_torch_dropout():
 def test_share_out_of_range(share):
     with pytest.raises(GraphError, match=rf"dropout is {share}; the share of edges to drop must lie in \[0, 1\)"):
         relation_of().spmm(torch.ones(50, 1), dropout=share)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint64, np.int32, torch.tensor], ids=lambda kind: kind.__name__)
+def test_seeds_of_other_integer_types_are_those_of_python(kind):
+    relation, h = relation_of(), torch.randn(50, 2, dtype=torch.float64)
+    for seed in (0, 5, 2**31 - 1):
+        assert torch.equal(relation.spmm(h, dropout=0.5, seed=kind(seed)), relation.spmm(h, dropout=0.5, seed=seed))
+
+
+def test_a_seed_that_is_no_whole_number_is_refused():
+    with pytest.raises(GraphError, match=r"seed is 1.5; expected a whole number"):
+        relation_of().spmm(torch.ones(50, 1), dropout=0.5, seed=1.5)

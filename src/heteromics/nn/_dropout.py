@@ -9,6 +9,9 @@ backward pass decides again, on the edges as grouped by source, instead of readi
 
 from __future__ import annotations
 
+import operator
+from typing import SupportsIndex
+
 import torch
 from torch import Tensor
 
@@ -20,13 +23,16 @@ _AT_ONCE_ELSEWHERE = 1 << 22
 _UPPER = 31  # bits of the number that are compared
 
 
-def checked_seed(share: float, seed: int | None) -> int:
+def checked_seed(share: float, seed: SupportsIndex | None) -> int:
     """Return the seed, drawn from torch's generator where there is none; refuse a share outside [0, 1)."""
     if not 0 <= share < 1:
         raise GraphError(f"spmm: dropout is {share}; the share of edges to drop must lie in [0, 1).")
-    if seed is None and share:
-        seed = int(torch.randint(1 << 62, ()))
-    return seed or 0
+    if seed is None:
+        return int(torch.randint(1 << 62, ())) if share else 0
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise GraphError(f"spmm: seed is {seed!r}; expected a whole number, or None to draw one.") from None
 
 
 def dropped(values: Tensor, numbers: Tensor | None, share: float, seed: int) -> Tensor:

@@ -219,8 +219,9 @@ class Relation:
             No mask is kept: the backward pass finds the same edges again from the seed.
         seed
             Which edges are dropped: a function of the seed and the number of the edge alone, the same on every device.
-            Edges are numbered in CSR order of the relation as built; its transpose drops the same ones. Drawn from
-            torch's generator (``torch.manual_seed``) when None.
+            Edges are numbered as they stood where the relation was built from: in CSR order, or, with
+            :meth:`from_graph`, as the graph stores them, by source or by destination. The transpose drops the same
+            ones. Drawn from torch's generator (``torch.manual_seed``) when None.
 
         Returns
         -------
