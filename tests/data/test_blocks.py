@@ -18,7 +18,7 @@ from scipy import sparse
 from heteromics.data import modalities, read, size_of
 from heteromics.data.blocks import as_csr, assemble, open_backed, row_blocks
 from heteromics.errors import DataError, DuplicateNames, MissingLayer, MissingModality, NotCounts, UnreadableFile
-from tests.data.reader_files import COUNTS, TYPES, annotated, write_loom
+from tests.data.reader_files import COUNTS, TYPES, annotated, h5ad, write_loom
 
 MEMORY = {
     "csr": sparse.csr_matrix,
@@ -109,6 +109,48 @@ def test_unsorted_doubled_and_zero_entries_become_canonical(tmp_path, form, most
         assert np.array_equal(now, before)
 
 
+@pytest.mark.parametrize("form", ["csr", "csc", "h5-csr", "h5-csc"])
+@pytest.mark.parametrize(("dtype", "total"), [(np.uint8, 300), (np.int8, 200), (np.bool_, 2)])
+def test_what_stands_twice_is_summed_beyond_its_type(tmp_path, form, dtype, total):
+    held = (sparse.csr_matrix if form.endswith("csr") else sparse.csc_matrix)((3, 3), dtype=dtype)
+    held.data = np.array([200, 100] if dtype is np.uint8 else [100, 100]).astype(dtype)
+    held.indices, held.indptr = np.array([1, 1], np.int32), np.array([0, 2, 2, 2], np.int32)
+    matrix = on_disk(tmp_path, held, "h5") if "-" in form else held
+    assert as_csr(matrix, "x", "counts").data.tolist() == [total]
+
+
+@pytest.mark.parametrize("matrix", [np.asarray, sparse.csr_array, sparse.csc_array])
+def test_values_too_small_for_the_type_are_zeros(matrix):
+    made, zeros = assemble(matrix(np.array([[1e-60, 1.0], [2.0, 0.0]])), "x", "normalised")
+    assert (made.data.tolist(), zeros) == ([1, 2], 1)
+    assert as_csr(matrix(np.array([[1e-60, 1.0]])), "x", "normalised", np.float64).nnz == 2
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ">f4", ">i4", "<u2"])
+@pytest.mark.parametrize("where", ["memory", "file"])
+def test_types_of_numbers_that_scipy_lacks(tmp_path, dtype, where):
+    stored = COUNTS.astype(dtype)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        matrix = stored if where == "memory" else file.create_dataset("x", data=stored)
+        assert np.array_equal(as_csr(matrix, "x", "counts").toarray(), COUNTS)
+        assert np.array_equal(np.vstack([block.toarray() for _, block in row_blocks(matrix)]), COUNTS)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ">f4"])
+@pytest.mark.parametrize("form", ["csr", "dense"])
+def test_files_with_types_of_numbers_that_scipy_lacks(tmp_path, form, dtype):
+    path = h5ad(tmp_path, annotated(sparse.csr_matrix(COUNTS) if form == "csr" else COUNTS))
+    with h5py.File(path, "r+") as file:
+        where = "X/data" if form == "csr" else "X"
+        attrs, values = dict(file[where].attrs), file[where][:].astype(dtype)
+        del file[where]
+        file[where] = values
+        file[where].attrs.update(attrs)
+    with open_backed(path, modality="rna", layer="X") as backed:
+        assert np.array_equal(as_csr(backed.X, "x", "counts").toarray(), COUNTS)
+    assert np.array_equal(read(path, modality="rna", layer="X").X.toarray(), COUNTS)
+
+
 @pytest.mark.parametrize("form", ["csr", "csc", "dense"])
 def test_the_result_shares_no_memory_with_the_input(form):
     matrix = MEMORY[form](COUNTS)
@@ -149,6 +191,14 @@ def test_other_forms_and_expectations_are_refused():
         as_csr([[1, 2]], "x", "any")
     with pytest.raises(DataError, match="x: found 1 dimensions, expected 2"):
         as_csr(np.ones(3), "x", "any")
+    with pytest.raises(DataError, match="x: found values of type object, expected numbers"):
+        as_csr(np.array([[1, None]]), "x", "any")
+
+    class Lazy:  # as a dask array
+        shape, dtype, chunks = (2, 3), np.dtype("f4"), ((1, 1), (3,))
+
+    with pytest.raises(DataError, match="x: found a Lazy, expected SciPy sparse, NumPy, or a backed matrix"):
+        as_csr(Lazy(), "x", "any")
     with pytest.raises(DataError, match="found expect='whole', expected 'counts', 'normalised' or 'any'"):
         as_csr(COUNTS, "x", "whole")
 
@@ -279,6 +329,10 @@ def test_backed_and_read_are_the_same(tmp_path, ending, form):
             assert np.array_equal(backed.obsm["spatial"], whole.obsm["spatial"])
             assert backed.uns["heteromics"] == whole.uns["heteromics"]
         assert np.array_equal(whole.X.toarray(), times * COUNTS)
+        size = size_of(path, modality="rna", layer=layer)
+        sparse_on_disk = form is not np.asarray or layer == "raw"
+        assert (size.cells, size.features) == (30, 12)
+        assert size.values == (np.count_nonzero(COUNTS) if sparse_on_disk else None)
 
 
 def test_zarr_stores_say_what_they_hold(tmp_path):
@@ -316,13 +370,57 @@ def test_mudata_by_modality(tmp_path, ending):
         pass
 
 
+MIXED = {"rna": [0, 2, 3, 5, 7, 9], "atac": [1, 4, 8, 11], "protein": [6, 10]}  # apart, and side by side
+
+
+@pytest.mark.parametrize("ending", [".h5ad", ".zarr"])
 @pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, np.asarray], ids=["csr", "csc", "dense"])
-def test_columns_of_one_modality_are_read_where_types_are_mixed(tmp_path, form):
+@pytest.mark.parametrize("apart", [False, True])
+def test_columns_of_one_modality_are_read_where_types_are_mixed(tmp_path, ending, form, apart):
+    types = np.empty(12, dtype=object)
+    for name, columns in MIXED.items():
+        types[columns] = {"rna": "Gene Expression", "atac": "Peaks", "protein": "Antibody Capture"}[name]
+    types = types if apart else TYPES
     data = annotated(form(COUNTS))
-    data.var["feature_types"] = TYPES
-    path = written(tmp_path, data, ".h5ad")
-    with open_backed(path, modality="atac", layer="X") as backed:
-        assert np.array_equal(backed.X.toarray(), COUNTS[:, 6:10])
+    data.var["feature_types"] = types
+    path = written(tmp_path, data, ending)
+    for modality, word in (("rna", "Gene Expression"), ("atac", "Peaks"), ("protein", "Antibody Capture")):
+        with open_backed(path, modality=modality, layer="X") as backed:
+            whole = read(path, modality=modality, layer="X")
+            assert np.array_equal(backed.X.toarray(), COUNTS[:, types == word])
+            assert np.array_equal(whole.X.toarray(), COUNTS[:, types == word])
+            assert backed.var_names.tolist() == whole.var_names.tolist() == data.var_names[types == word].tolist()
+        size = size_of(path, modality=modality, layer="X")
+        assert (size.cells, size.features, size.values) == (30, (types == word).sum(), None)
+
+
+@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, np.asarray], ids=["csr", "csc", "dense"])
+def test_types_are_mixed_in_raw_alone(tmp_path, form):
+    data, raw = annotated(form(COUNTS)), annotated(form(3 * COUNTS))
+    raw.var["feature_types"], data.var["feature_types"] = TYPES, TYPES
+    data = data[:, :6].copy()
+    data.raw = raw
+    path = h5ad(tmp_path, data)
+    with open_backed(path, modality="rna", layer="raw") as backed:
+        assert np.array_equal(as_csr(backed.X, "x", "counts").toarray(), 3 * COUNTS[:, :6])
+    assert size_of(path, modality="rna", layer="raw").features == 6
+    with pytest.raises(MissingModality, match="There: rna"):
+        size_of(path, modality="atac", layer="raw")
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+def test_memory_for_one_of_mixed_modalities_is_its_values_and_a_block(tmp_path, form):
+    path, values = big(tmp_path, form)
+    with h5py.File(path) as file:
+        width = int(file["X"].shape[1] if form == "dense" else file["X"].attrs["shape"][1])
+        columns = np.arange(0, width, 10)
+        whole = as_csr(file["X"], "x", "any")[:, columns]
+        tracemalloc.start()
+        made, _ = assemble(file["X"], "x", "counts", most_values=1 << 17, columns=columns)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert (made != whole).nnz == 0
+    assert peak < 2 * values  # bytes; all values take 8 each, those of a tenth of the columns 0.8
 
 
 def test_files_that_cannot_be_opened_in_parts(tmp_path):
@@ -346,3 +444,12 @@ def test_the_module_needs_no_table_library():
     code = f"import sys, heteromics.data.blocks; print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_a_modality_nobody_knows_is_not_taken_to_be_there(tmp_path):
+    path = h5ad(tmp_path, annotated(sparse.csr_matrix(COUNTS)))
+    with (
+        pytest.raises(MissingModality, match="no modality 'methylation'. There: not said; known names are rna, atac"),
+        open_backed(path, modality="methylation", layer="X"),
+    ):
+        pass

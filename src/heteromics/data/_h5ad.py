@@ -18,7 +18,8 @@ from scipy import sparse
 from heteromics.data._loaded import Loaded, Size, by_feature_type, require_layer, require_modality
 from heteromics.data._modality import are_intervals, canonical
 from heteromics.data._sparse import is_sparse
-from heteromics.data.blocks import as_csr
+from heteromics.data._stored import plain
+from heteromics.data.blocks import as_csr, assemble
 from heteromics.errors import DataError, MissingModality, UnreadableFile
 
 FEATURE_TYPE_COLUMNS = ("feature_types", "feature_type")
@@ -54,21 +55,31 @@ class H5ad:
     def layers(self, modality: str) -> list[str]:
         """X, the layers, raw, and matrices beside the main one as ``obsm/KEY``."""
         there = ["X"] if "X" in self._group else []
-        there += list(self._group.get("layers", ()))
+        there += sorted(self._group.get("layers", ()))
         there += ["raw"] if "raw/X" in self._group and "raw" not in there else []
-        return there + [f"obsm/{key}" for key in self._group.get("obsm", ())]
+        return there + [f"obsm/{key}" for key in sorted(self._group.get("obsm", ()))]
 
-    def size(self, modality: str, layer: str) -> Size:
-        """Size of a layer from its metadata; a dense one counts every entry as a value."""
+    def size(self, modality: str, layer: str, *, all_features: bool = False) -> Size:
+        """Size of a layer from its metadata; values are unknown of a dense one, and of one with other features too."""
         require_layer(self.layers(modality), layer, self._where)
-        group = self._group
-        stored = group[
-            "X" if layer == "X" else "raw/X" if layer == "raw" else layer if "/" in layer else f"layers/{layer}"
-        ]
-        if _is_array(stored):
-            return Size(stored.shape[0], stored.shape[1], stored.size)
-        rows, columns = (int(n) for n in stored.attrs["shape"])
-        return Size(rows, columns, stored["indices"].shape[0])
+        where, var = (layer, None) if layer.startswith("obsm/") else self._place(layer)
+        if var is not None and not all_features and (there := self.modalities()):
+            require_modality(there, modality, self._where)
+        stored = self._group[where]
+        if not _is_array(stored) and "shape" not in stored.attrs:
+            raise DataError(f"{self._where}: the size of layer '{layer}' is known once it is read. Fix: build.")
+        rows, columns = (int(n) for n in (stored.shape if _is_array(stored) else stored.attrs["shape"]))
+        values = None if _is_array(stored) else int(stored["indices"].shape[0])
+        types = None if var is None or all_features else _feature_types(self._frame(var))
+        if types is not None and (chosen := int(_are(types, modality).sum())) != columns:
+            return Size(rows, chosen, None)
+        return Size(rows, columns, values)
+
+    def _place(self, layer: str) -> tuple[str, str]:
+        """Where a layer and the table of its features are."""
+        if layer == "raw" and "raw" not in self._group.get("layers", ()):
+            return "raw/X", "raw/var"
+        return "X" if layer == "X" else f"layers/{layer}", "var"
 
     def load(self, modality: str, layer: str, *, backed: bool = False) -> Loaded:
         """Load a layer of the features of one modality; ``backed`` leaves its values on disk where it has no other."""
@@ -78,24 +89,26 @@ class H5ad:
         there = self.modalities()
         if there:
             require_modality(there, modality, self._where)
-        loaded = self.load_all(layer, backed=backed and len(there) <= 1)
-        types = _feature_types(loaded.var)
-        if types is None:
-            return loaded
-        return loaded.features(types.astype(str).map(canonical).to_numpy() == modality)
+        return self.load_all(layer, backed=backed, only=modality)
 
-    def load_all(self, layer: str, *, backed: bool = False) -> Loaded:
-        """Load a layer of all features; ``backed`` leaves its values on disk."""
-        raw = layer == "raw" and "raw" not in self._group.get("layers", ())
-        stored = self._group["raw/X" if raw else "X" if layer == "X" else f"layers/{layer}"]
-        matrix = _matrix(stored, f"{self._where}: layer '{layer}'", backed)
-        var = self._frame("raw/var" if raw else "var")
-        obs = self._frame("obs")
+    def load_all(self, layer: str, *, backed: bool = False, only: str | None = None) -> Loaded:
+        """Load a layer of all features, or of those whose type is ``only``, where they have types.
+
+        ``backed`` leaves the values of all features on disk; some are taken out block by block.
+        """
+        where, table = self._place(layer)
+        var, obs = self._frame(table), self._frame("obs")
+        types = None if only is None else _feature_types(var)
+        chosen = np.ones(len(var), dtype=bool) if types is None or only is None else _are(types, only)
+        what = f"{self._where}: layer '{layer}'"
+        matrix = _matrix(self._group[where], what, backed or not chosen.all())
         if matrix.shape != (len(obs), len(var)):
             raise UnreadableFile(
-                f"{self._where}: layer '{layer}' is {matrix.shape[0]} x {matrix.shape[1]}, "
-                f"expected {len(obs)} cells x {len(var)} features."
+                f"{what} is {matrix.shape[0]} x {matrix.shape[1]}, expected {len(obs)} cells x {len(var)} features."
             )
+        if not chosen.all():
+            matrix = assemble(matrix, what, "any", plain(matrix.dtype), columns=np.flatnonzero(chosen)).csr
+            var = var[chosen].copy()
         return Loaded(matrix, obs, var, self._mapping("obsm"), self._mapping("uns"))
 
     def _load_beside(self, key: str) -> Loaded:
@@ -143,7 +156,7 @@ class H5mu:
     def modalities(self) -> dict[str, str]:
         """Canonical names of the groups under ``mod``."""
         there: dict[str, str] = {}
-        for key in self._file["mod"]:
+        for key in sorted(self._file["mod"]):  # zarr lists folders in any order
             if (name := canonical(key)) in there:
                 raise MissingModality(
                     f"{self._where}: '{there[name]}' and '{key}' both mean {name}.\n"
@@ -158,7 +171,7 @@ class H5mu:
 
     def size(self, modality: str, layer: str) -> Size:
         """Size of a layer of one modality."""
-        return self._modality(modality).size(modality, layer)
+        return self._modality(modality).size(modality, layer, all_features=True)
 
     def load(self, modality: str, layer: str, *, backed: bool = False) -> Loaded:
         """Load one modality and give it the columns, coordinates and marks of all cells that it lacks itself."""
@@ -196,14 +209,21 @@ def _is_array(stored: Any) -> bool:
 def _matrix(stored: Any, what: str, backed: bool) -> Any:
     """Read a matrix, or leave it on disk, where only its form is checked."""
     if _is_array(stored) and len(stored.shape) == 2:
-        return stored if backed else as_csr(stored, what, "any", stored.dtype)
+        return stored if backed else as_csr(stored, what, "any", plain(stored.dtype))
     form = str(stored.attrs.get("encoding-type", ""))
-    if backed and form in ("csr_matrix", "csc_matrix"):
-        return sparse_dataset(stored)
+    if form in ("csr_matrix", "csc_matrix"):
+        if backed:
+            return sparse_dataset(stored)
+        if plain(stored["data"].dtype) != stored["data"].dtype:
+            return as_csr(stored, what, "any", plain(stored["data"].dtype))
     matrix: Any = element(stored)
     if not is_sparse(matrix):
         raise UnreadableFile(f"{what} is a {type(matrix).__name__}, expected a matrix.")
     return matrix
+
+
+def _are(types: pd.Series, modality: str) -> np.ndarray:
+    return types.astype(str).map(canonical).to_numpy() == modality
 
 
 def _feature_types(var: pd.DataFrame) -> pd.Series | None:

@@ -15,11 +15,11 @@ from heteromics.errors import MissingLayer, MissingModality
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Cells, features and stored values of a matrix that was not read."""
+    """Cells, features and stored values of a matrix that was not read; None where only reading tells."""
 
     cells: int
     features: int
-    values: int
+    values: int | None
 
 
 @dataclass(slots=True)

@@ -48,17 +48,24 @@ class Lines:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        return np.dtype(self.data.dtype)
+        """Type of the values as they are read."""
+        return plain(self.data.dtype)
 
     @property
     def on_disk(self) -> bool:
         """Whether reading takes time."""
         return not isinstance(self.data, np.ndarray)
 
-    def ranges(self, most_values: int) -> list[tuple[int, int]]:
-        """Cut the lines into ranges of at most so many values, of at least one line."""
-        return list(_ranges(self.bounds, most_values))
+    def ranges(self, most_values: int, lines: Ints | None = None) -> list[tuple[int, int]]:
+        """Cut the lines, or some ascending ones, into ranges of at most so many values, of at least one line."""
+        if lines is None:
+            return list(_ranges(self.bounds, most_values))
+        runs = np.split(lines, np.flatnonzero(np.diff(lines) > 1) + 1) if len(lines) else []
+        return [
+            (int(run[0]) + start, int(run[0]) + stop)
+            for run in runs
+            for start, stop in _ranges(self.bounds[run[0] : run[-1] + 2], most_values)
+        ]
 
     def indices_of(self, start: int, stop: int) -> NDArray[Any]:
         """Read the indices of some lines.
@@ -82,7 +89,8 @@ class Lines:
         """Read some lines as a matrix of their own; arrays in memory are shared."""
         low, high = int(self.bounds[start]), int(self.bounds[stop])
         bounds = self.bounds[start : stop + 1] - low
-        parts = (np.asarray(self.data[low:high]), *_narrow(self.indices_of(start, stop), bounds, max(self.shape)))
+        values = np.asarray(self.data[low:high]).astype(self.dtype, copy=False)
+        parts = (values, *_narrow(self.indices_of(start, stop), bounds, max(self.shape)))
         if self.by_row:
             return sparse.csr_array(parts, shape=(stop - start, self.shape[1]))
         return sparse.csc_array(parts, shape=(self.shape[0], stop - start))
@@ -106,8 +114,8 @@ class Dense:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        return np.dtype(self.stored.dtype)
+        """Type of the values as they are read."""
+        return plain(self.stored.dtype)
 
     @property
     def by_row(self) -> bool:
@@ -131,7 +139,7 @@ class Dense:
         width = columns if (stop - start) * columns <= most_values else most_values // (stop - start) // wide * wide
         width = max(width, wide)
         tiles = [
-            sparse.csr_array(np.asarray(self.stored[start:stop, left : left + width]))
+            sparse.csr_array(np.asarray(self.stored[start:stop, left : left + width]).astype(self.dtype, copy=False))
             for left in range(0, columns, width)
         ]
         if len(tiles) == 1:
@@ -172,13 +180,28 @@ def stored(matrix: Any, what: str = "matrix") -> Lines | Dense:
         rows, columns = (int(n) for n in group.attrs["shape"])
         bounds = np.asarray(group["indptr"][:]).astype(np.int64)
         return Lines(form == "csr_matrix", bounds, group["indices"], group["data"], (rows, columns))
-    if isinstance(matrix, np.ndarray) or all(hasattr(matrix, name) for name in ("shape", "dtype", "chunks")):
+    if isinstance(matrix, np.ndarray) or _is_dense(matrix):
         if len(matrix.shape) != 2:
             raise DataError(f"{what}: found {len(matrix.shape)} dimensions, expected 2.")
+        if np.dtype(matrix.dtype).kind not in "biuf":
+            raise DataError(f"{what}: found values of type {matrix.dtype}, expected numbers.")
         return Dense(np.asarray(matrix) if isinstance(matrix, np.ndarray) else matrix)
     raise DataError(
         f"{what}: found a {type(matrix).__name__}, expected SciPy sparse, NumPy, or a backed matrix of h5ad or zarr."
     )
+
+
+def plain(dtype: Any) -> np.dtype[Any]:
+    """Return the type that SciPy has for numbers stored in another byte order, or in half precision."""
+    native = np.dtype(dtype).newbyteorder("=")
+    return np.dtype(np.float32) if native == np.float16 else native
+
+
+def _is_dense(matrix: Any) -> bool:
+    """Whether it is a dense dataset of HDF5 or zarr; the chunks of a dask array are tuples."""
+    if not all(hasattr(matrix, name) for name in ("shape", "dtype", "chunks")):
+        return False
+    return matrix.chunks is None or all(isinstance(size, int | np.integer) for size in matrix.chunks)
 
 
 def _ranges(bounds: Ints, most: int) -> Iterator[tuple[int, int]]:

@@ -114,83 +114,124 @@ def as_csr(
 
 
 def assemble(
-    matrix: Any, what: str, expect: Expect, dtype: DTypeLike = np.float32, *, most_values: int = MOST_VALUES
+    matrix: Any,
+    what: str,
+    expect: Expect,
+    dtype: DTypeLike = np.float32,
+    *,
+    most_values: int = MOST_VALUES,
+    columns: Ints | None = None,
 ) -> Assembled:
-    """Make the matrix of :func:`as_csr`, and count the stored zeros that it leaves out."""
+    """Make the matrix of :func:`as_csr`, of some ascending ``columns``, and count the stored zeros that it leaves out.
+
+    Of rows all is read, block by block; of CSC the runs of columns that are asked for.
+    """
     source = stored(matrix, what)
     if isinstance(source, Lines) and not source.by_row:
-        return _by_column(source, what, expect, np.dtype(dtype), most_values)
-    return _by_row(source, what, expect, np.dtype(dtype), most_values)
+        return _by_column(source, what, expect, np.dtype(dtype), most_values, columns)
+    return _by_row(source, what, expect, np.dtype(dtype), most_values, columns)
 
 
-def _by_row(source: Lines | Dense, what: str, expect: Expect, dtype: np.dtype[Any], most_values: int) -> Assembled:
+def _by_row(
+    source: Lines | Dense,
+    what: str,
+    expect: Expect,
+    dtype: np.dtype[Any],
+    most_values: int,
+    columns: Ints | None = None,
+) -> Assembled:
     from heteromics.data.checks import ValueCheck
 
     check = ValueCheck(expect)
-    known = int(source.bounds[-1]) if isinstance(source, Lines) else 0  # the rest grows block by block
-    idtype = np.int32 if max(known, source.shape[1]) <= _INT32_MOST else np.int64
+    width = source.shape[1] if columns is None else len(columns)
+    # of the rest it grows block by block
+    known = int(source.bounds[-1]) if isinstance(source, Lines) and columns is None else 0
+    idtype = np.int32 if max(known, width) <= _INT32_MOST else np.int64
     indices, data = np.empty(known, dtype=idtype), np.empty(known, dtype=dtype)
     bounds = np.zeros(source.shape[0] + 1, dtype=np.int64)
     used = zeros = 0
     for start, stop in _tracked(source, source.ranges(most_values), what):
-        block, dropped = _canonical(_read(source, start, stop, most_values))
-        values = _cast(block, dtype, check, start, 0)
+        whole = _read(source, start, stop, most_values)
+        part = whole if columns is None else whole[:, columns]
+        block, dropped = _cast(_canonical(part), dtype, check, start, 0)
         if used + block.nnz > indices.size:
             indices.resize(used + block.nnz, refcheck=False)
             data.resize(used + block.nnz, refcheck=False)
-        indices[used : used + block.nnz], data[used : used + block.nnz] = block.indices, values
+        indices[used : used + block.nnz], data[used : used + block.nnz] = block.indices, block.data
         bounds[start + 1 : stop + 1] = block.indptr[1:].astype(np.int64) + used
         used, zeros = used + block.nnz, zeros + dropped
     check.finish(what)
-    return Assembled(_finished(indices, data, bounds, source.shape), zeros)
+    return Assembled(_finished(indices, data, bounds, (source.shape[0], width)), zeros)
 
 
-def _by_column(source: Lines, what: str, expect: Expect, dtype: np.dtype[Any], most_values: int) -> Assembled:
+def _by_column(
+    source: Lines,
+    what: str,
+    expect: Expect,
+    dtype: np.dtype[Any],
+    most_values: int,
+    columns: Ints | None = None,
+) -> Assembled:
     from heteromics.data.checks import ValueCheck
 
     check, rows = ValueCheck(expect), source.shape[0]
-    ranges = source.ranges(most_values)
+    width = source.shape[1] if columns is None else len(columns)
+    ranges = source.ranges(most_values, columns)
     bounds = np.zeros(rows + 1, dtype=np.int64)
     for start, stop in _tracked(source, ranges, f"{what}: counting"):
         bounds[1:] += np.bincount(source.indices_of(start, stop), minlength=rows)
     np.cumsum(bounds, out=bounds)
-    idtype = np.int32 if max(int(bounds[-1]), source.shape[1]) <= _INT32_MOST else np.int64
+    idtype = np.int32 if max(int(bounds[-1]), width) <= _INT32_MOST else np.int64
     indices, data = np.empty(int(bounds[-1]), dtype=idtype), np.empty(int(bounds[-1]), dtype=dtype)
-    free, zeros = bounds[:-1].copy(), 0
+    free, zeros, column = bounds[:-1].copy(), 0, 0
     for start, stop in _tracked(source, ranges, what):
-        block, dropped = _canonical(source.read(start, stop).tocsr())
-        values = _cast(block, dtype, check, 0, start)
+        block, dropped = _cast(_canonical(source.read(start, stop).tocsr()), dtype, check, 0, column)
         size = np.diff(block.indptr).astype(np.int64)
         at = np.repeat(free - block.indptr[:-1], size) + np.arange(block.nnz)
-        indices[at], data[at] = block.indices + start, values
-        free, zeros = free + size, zeros + dropped
+        indices[at], data[at] = block.indices + column, block.data
+        free, zeros, column = free + size, zeros + dropped, column + stop - start
     check.finish(what)
     if (free < bounds[1:]).any():
         bounds = _close_gaps(indices, data, bounds, free, most_values)
-    return Assembled(_finished(indices, data, bounds, source.shape), zeros)
+    return Assembled(_finished(indices, data, bounds, (rows, width)), zeros)
 
 
-def _canonical(block: sparse.csr_array) -> tuple[sparse.csr_array, int]:
-    """Sort a block, sum what stands twice and leave out zeros, whose number is returned; the given one stays."""
-    if not block.has_canonical_format:
-        block = block.copy()
-        block.sum_duplicates()
-    zeros = block.nnz - int(np.count_nonzero(block.data))
-    if zeros:
-        block = block.copy()
-        block.eliminate_zeros()
-    return block, zeros
+def _canonical(block: sparse.csr_array) -> sparse.csr_array:
+    """Sort a block and sum what stands twice, where integers are as wide as they come; the given one stays."""
+    if block.has_canonical_format:
+        return block
+    kind = block.dtype.kind
+    block = block.astype({"b": np.int64, "i": np.int64, "u": np.uint64}.get(kind, block.dtype), copy=True)
+    block.sum_duplicates()
+    return block
 
 
-def _cast(block: sparse.csr_array, dtype: np.dtype[Any], check: Any, row: int, column: int) -> NDArray[Any]:
-    """Check the values of a block and give them their type; what overflows it is not finite."""
+def _cast(
+    block: sparse.csr_array, dtype: np.dtype[Any], check: Any, row: int, column: int
+) -> tuple[sparse.csr_array, int]:
+    """Check the values of a block, give them their type, and leave out zeros, whose number is returned.
+
+    What overflows the type is not finite; what is too small for it is zero.
+    """
+    before = block.nnz
+    block = _without_zeros(block)
     if check.expect == "counts":
         check.look(block, row, column)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         values = block.data.astype(dtype, copy=False)
+    block = _without_zeros(sparse.csr_array((values, block.indices, block.indptr), shape=block.shape))
     if check.expect == "normalised":
-        check.look(sparse.csr_array((values, block.indices, block.indptr), shape=block.shape), row, column)
-    return values
+        check.look(block, row, column)
+    return block, before - block.nnz
+
+
+def _without_zeros(block: sparse.csr_array) -> sparse.csr_array:
+    """Leave out stored zeros; the given block stays."""
+    if np.count_nonzero(block.data) == block.nnz:
+        return block
+    block = block.copy()
+    block.eliminate_zeros()
+    return block
 
 
 def _close_gaps(indices: NDArray[Any], data: NDArray[Any], bounds: Ints, free: Ints, most_values: int) -> Ints:
@@ -248,7 +289,8 @@ def open_backed(path: str | Path, *, modality: str, layer: str) -> Iterator[AnnD
     AnnData
         ``X`` as it is stored: a backed CSR or CSC dataset, or a dense h5py or zarr array; ``obs``, ``var``, ``obsm``
         and ``uns`` as :func:`heteromics.data.read` has them, names unique. To be used before the context ends. Where
-        one matrix mixes modalities, the columns of the one asked for are read, and ``X`` is CSR in memory.
+        one matrix mixes modalities, ``X`` is CSR in memory: the columns of the one asked for, taken out of it block by
+        block.
 
     Raises
     ------
@@ -268,7 +310,7 @@ def open_backed(path: str | Path, *, modality: str, layer: str) -> Iterator[AnnD
     """
     from heteromics.data._h5ad import H5ad, H5mu
     from heteromics.data._modality import canonical
-    from heteromics.data.readers import assembled, opened
+    from heteromics.data.readers import assembled, check_modality, opened
 
     path, wanted = Path(path), canonical(modality)
     with opened(path) as source:
@@ -277,4 +319,5 @@ def open_backed(path: str | Path, *, modality: str, layer: str) -> Iterator[AnnD
                 f"{path.name}: found ending '{path.suffix}', expected .h5ad, .h5mu or .zarr, which can be read in "
                 "parts.\n  Fix: write it as one of these."
             )
+        check_modality(source, path, modality)
         yield assembled(source.load(wanted, layer, backed=True), path, wanted, layer)

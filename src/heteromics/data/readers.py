@@ -75,11 +75,7 @@ def read(path: str | Path, *, modality: str, layer: str, expect: Expect = "count
     if expect not in get_args(Expect):
         raise DataError(f"found expect={expect!r}, expected one of {', '.join(map(repr, get_args(Expect)))}.")
     with opened(path) as source:
-        if wanted not in SPELLINGS and wanted not in source.modalities():
-            there = ", ".join(source.modalities()) or f"not said; known names are {', '.join(SPELLINGS)}"
-            raise MissingModality(
-                f"{path.name} has no modality '{modality}'. There: {there}.\n  Fix: ask for one of these."
-            )
+        check_modality(source, path, modality)
         loaded = source.load(wanted, layer)
         what = f"{path.name}, {wanted}, layer '{layer}' (there: {', '.join(source.layers(wanted))})"
         hashed = source.files if isinstance(source, TenxMtx) else None
@@ -93,6 +89,16 @@ def read(path: str | Path, *, modality: str, layer: str, expect: Expect = "count
     matrix.sort_indices()
     loaded.matrix = matrix
     return assembled(loaded, path, wanted, layer, hashed)
+
+
+def check_modality(source: Source, path: Path, modality: str) -> None:
+    """Raise MissingModality for a modality nobody knows, which no file without one is taken to hold."""
+    wanted = canonical(modality)
+    if wanted not in SPELLINGS and wanted not in source.modalities():
+        there = ", ".join(source.modalities()) or f"not said; known names are {', '.join(SPELLINGS)}"
+        raise MissingModality(
+            f"{path.name} has no modality '{modality}'. There: {there}.\n  Fix: ask for one of these."
+        )
 
 
 def modalities(path: str | Path) -> list[str]:
@@ -118,7 +124,13 @@ def size_of(path: str | Path, *, modality: str, layer: str) -> Size:
     Parameters
     ----------
     path, modality, layer
-        As for :func:`read`. Where one file mixes feature types, all of its features are counted.
+        As for :func:`read`.
+
+    Returns
+    -------
+    Size
+        ``cells``, ``features`` and ``values``, the stored ones, zeros that are stored among them; None for a dense
+        matrix, and where one matrix mixes modalities.
 
     Raises
     ------

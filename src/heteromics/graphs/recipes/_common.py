@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
 
@@ -71,6 +71,11 @@ class Outline(NamedTuple):
     nodes: dict[str, int | None]
     edges: dict[str, int | None]
     bytes: int
+
+
+def bytes_of(sizes: Iterable[Size]) -> int:
+    """Bytes of the edges of matrices, as far as their number is known."""
+    return sum((size.values or 0) + size.cells for size in sizes) * BYTES_PER_EDGE
 
 
 class GraphRecipe(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from heteromics.graphs.recipes._common import BYTES_PER_EDGE, LayerConfig, Outline, TrainingConfig
+from heteromics.graphs.recipes._common import LayerConfig, Outline, TrainingConfig, bytes_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -51,7 +51,7 @@ class BipartiteRecipe:
         edges: dict[str, int | None] = {"expresses": rna.values, "opens": atac.values}
         if self.mask == "window":
             edges["reaches"] = None
-        return Outline(nodes, edges, (rna.values + atac.values + rna.cells + atac.cells) * BYTES_PER_EDGE)
+        return Outline(nodes, edges, bytes_of(sizes))
 
     def build(self, data: Sequence[AnnData], store: PriorStore | None) -> HeteroGraph:
         """Build the graph."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from heteromics.errors import GraphError
-from heteromics.graphs.recipes._common import BYTES_PER_EDGE, LayerConfig, Outline, TrainingConfig
+from heteromics.graphs.recipes._common import LayerConfig, Outline, TrainingConfig, bytes_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -87,7 +87,7 @@ class CellFeatureRecipe:
                 edges[f"{ntype}-pathway-{ntype}" if several else "pathway"] = None
             if store and self.interactions.use and (not several or name in ("rna", "protein")):
                 edges[f"{ntype}-interacts-{ntype}" if several else "interacts"] = None
-        return Outline(nodes, edges, sum(size.values + size.cells for size in sizes) * BYTES_PER_EDGE)
+        return Outline(nodes, edges, bytes_of(sizes))
 
     def linked(self, store: PriorStore | None) -> Interactions | None:
         """Return the links that are asked for.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from heteromics.graphs.recipes._common import BYTES_PER_EDGE, LayerConfig, Outline, TrainingConfig
+from heteromics.graphs.recipes._common import LayerConfig, Outline, TrainingConfig, bytes_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -64,7 +64,7 @@ class MultiomicsRecipe:
         for etype in [*measured, *known]:
             number = measured[etype].values if etype in measured else None
             edges |= {"-".join(one): number for one in (etype, REVERSES.get(etype)) if one}
-        return Outline(nodes, edges, sum(one.values + one.cells for one in measured.values()) * BYTES_PER_EDGE)
+        return Outline(nodes, edges, bytes_of(measured.values()))
 
     def build(self, data: Sequence[AnnData], store: PriorStore | None) -> HeteroGraph:
         """Build the graph."""
