@@ -1,6 +1,7 @@
 """Figures of graphs hold the numbers of the graph, whatever its size."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -55,16 +56,26 @@ def test_degrees_begin_at_the_share_of_nodes_with_an_edge(graph):
     assert len(right.lines) == 1
 
 
+def test_degrees_of_a_type_without_edges_are_an_empty_panel():
+    empty = HeteroGraph.from_edges({ADJOINS: ([], [])}, names={"cell": ["a"]})
+    assert [len(axes.lines) for axes in degrees(empty).axes] == [0, 0]
+
+
 def test_degrees_of_nothing(graph):
     with pytest.raises(DataError, match="no edge type to draw"):
         degrees(graph, [])
 
 
 @pytest.mark.parametrize("bins", [200, 7])
-def test_the_picture_of_edges_counts_them_all(graph, bins):
-    image = adjacency(graph, EXPRESSES, bins=bins).axes[0].images[0].get_array()
+def test_the_picture_shows_the_share_of_pairs_with_an_edge(graph, bins):
+    image = np.ma.filled(10.0 ** adjacency(graph, EXPRESSES, bins=bins).axes[0].images[0].get_array(), 0)
     assert image.shape == (min(bins, 30), min(bins, 50))
-    assert np.ma.filled(10.0**image, 0).sum() == pytest.approx(graph.num_edges(EXPRESSES))
+    dense = np.zeros((30, 50))
+    indptr, indices, _ = graph.adjacency(EXPRESSES)
+    dense[np.repeat(np.arange(30), np.diff(indptr.numpy())), indices.numpy()] = 1
+    rows, columns = ([np.arange(n) * min(bins, n) // n == b for b in range(min(bins, n))] for n in (30, 50))
+    expected = [[dense[np.ix_(row, column)].mean() for column in columns] for row in rows]
+    np.testing.assert_allclose(image, expected, rtol=1e-6)
 
 
 def test_a_picture_of_no_edge():
@@ -84,6 +95,14 @@ def test_places_show_numbers_by_a_scale_and_kinds_by_colours(graph):
     assert len(places(graph, ADJOINS, values=np.linspace(0, 1, 30), label="gradient").axes) == 2
     kinds = places(graph, ADJOINS, values=["a", "b"] * 15, label="kind").axes[0]
     assert [text.get_text() for text in kinds.get_legend().get_texts()] == ["a", "b"]
+
+
+@pytest.mark.parametrize("form", [list, lambda kinds: np.array(kinds, dtype=object), pd.Categorical])
+def test_many_kinds_of_cells_keep_a_colour_each(graph, form):
+    kinds = [f"type {row % 15:02}" for row in range(30)]
+    axes = places(graph, ADJOINS, values=form(kinds)).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == sorted(set(kinds))
+    assert len({tuple(each.get_facecolor()[0]) for each in axes.collections[1:]}) == 15
 
 
 @pytest.mark.parametrize(

@@ -37,11 +37,13 @@ def metagraph(graph: HeteroGraph) -> Figure:
         Node types stand on a circle in the order of ``graph.ntypes``.
     """
     types = graph.ntypes
-    angle = np.pi / 2 + 2 * np.pi * np.arange(len(types)) / len(types)
+    first = np.pi if len(types) == 2 else np.pi / 2  # two types beside each other
+    angle = first + 2 * np.pi * np.arange(len(types)) / len(types)
     place = {name: np.array([1.6 * np.cos(a), np.sin(a)]) for name, a in zip(types, angle, strict=True)}
     if len(types) == 1:
         place = {types[0]: np.zeros(2)}
-    figure, (axes,) = new_figure(6.4, 4.2)
+    low, high = (-0.7, 1.6) if len(types) <= 2 else (-1.5, 2.2)
+    figure, (axes,) = new_figure(6.4, 1.15 * (high - low))
     both = set(graph.reverse.values())
     drawn: dict[frozenset[str], int] = {}
     for etype in graph.canonical_etypes:
@@ -56,7 +58,7 @@ def metagraph(graph: HeteroGraph) -> Figure:
         label = f"{name}\n{graph.num_nodes(name):,}"
         box = {"boxstyle": "round,pad=0.5", "facecolor": colours[name], "edgecolor": "white"}
         axes.text(x, y, label, ha="center", va="center", color="white", weight="bold", bbox=box, zorder=3)
-    axes.set(xlim=(-2.6, 2.6), ylim=(-1.5, 2.2))
+    axes.set(xlim=(-2.6, 2.6), ylim=(low, high))
     axes.axis("off")
     return figure
 
@@ -116,7 +118,8 @@ def degrees(graph: HeteroGraph, etypes: Sequence[EdgeType] | None = None) -> Fig
                 at_least = counts[::-1].cumsum()[::-1] / number.size
                 axes.step(values, at_least, where="post", color=colour, label=f"{etype[side]} · {etype[1]}")
         axes.set(xscale="log", yscale="log", xlabel=f"edges {'out of' if by == 'src' else 'into'} a node")
-        axes.legend(frameon=False, fontsize=8)
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=8)
         tidy(axes)
     panels[0].set_ylabel("share of nodes with as many")
     return figure
@@ -130,7 +133,8 @@ def adjacency(graph: HeteroGraph, etype: EdgeType, *, bins: int = _BINS) -> Figu
     graph, etype
         One edge type of a graph. Chromosome masks, batches and sorted cells show as blocks.
     bins
-        At most so many rows and columns of the picture, whatever the number of nodes; their edges are counted.
+        At most so many rows and columns of the picture, whatever the number of nodes; each place shows the share of its
+        pairs that have an edge.
 
     Raises
     ------
@@ -141,19 +145,20 @@ def adjacency(graph: HeteroGraph, etype: EdgeType, *, bins: int = _BINS) -> Figu
     if not len(indices):
         raise DataError(f"adjacency: {etype} has no edge, expected one or more.")
     shape = (graph.num_nodes(etype[0]), graph.num_nodes(etype[2]))
-    high, wide = (min(bins, size) for size in shape)
-    row = np.repeat(np.arange(shape[0]) * high // shape[0], np.diff(indptr.numpy()))
-    column = indices.numpy().astype(np.int64) * wide // shape[1]
-    image = np.bincount(row * wide + column, minlength=high * wide).reshape(high, wide)
+    binned = [np.arange(size) * min(bins, size) // size for size in shape]
+    size = [np.bincount(bin_of) for bin_of in binned]
+    row = np.repeat(binned[0], np.diff(indptr.numpy()))
+    place = row * len(size[1]) + binned[1][indices.numpy()]
+    share = np.bincount(place, minlength=len(size[0]) * len(size[1])).reshape(len(size[0]), -1) / np.outer(*size)
     figure, (axes,) = new_figure(5.2, 4.2)
     shown = axes.imshow(
-        np.log10(image, out=np.full(image.shape, np.nan), where=image > 0),
+        np.log10(share, out=np.full(share.shape, np.nan), where=share > 0),
         aspect="auto",
         cmap="viridis",
         extent=(0, shape[1], shape[0], 0),
         interpolation="nearest",
     )
-    figure.colorbar(shown, label="log10 edges")
+    figure.colorbar(shown, label="log10 share of pairs with an edge")
     axes.set(xlabel=etype[2], ylabel=etype[0], title=f"{etype[1]}, {len(indices):,} edges")
     return figure
 
@@ -168,7 +173,7 @@ def places(
     graph, etype
         Edges between nodes of one type that has coordinates, such as a spatial graph.
     values
-        One number per node; names or codes of few kinds become colours of their own.
+        One number per node; names, and codes of few kinds, become colours of their own.
     label
         What the values are.
     position
@@ -205,14 +210,24 @@ def places(
     size = float(np.clip(20_000 / max(len(points), 1), 1, 30))
     if given is None:
         axes.scatter(x, y, s=size, color=COLOURS[0], zorder=2)
-    elif given.dtype.kind in "fc" or np.unique(given).size > len(COLOURS):
+    elif given.dtype.kind == "f" or (given.dtype.kind in "iu" and np.unique(given).size > len(COLOURS)):
         shown = axes.scatter(x, y, s=size, c=given.astype(float), cmap="viridis", zorder=2)
         figure.colorbar(shown, label=label)
     else:
-        for name, colour in colour_of(map(str, np.unique(given))).items():
-            chosen = given.astype(str) == name
-            axes.scatter(x[chosen], y[chosen], s=size, color=colour, label=name, zorder=2)
+        for kind, colour in _colours(given).items():
+            chosen = given.astype(str) == kind
+            axes.scatter(x[chosen], y[chosen], s=size, color=colour, label=kind, zorder=2)
         axes.legend(frameon=False, fontsize=8, title=label, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.set(aspect="equal", xlabel="x", ylabel="y", title=f"{etype[1]}, {len(indices):,} edges")
     tidy(axes)
     return figure
+
+
+def _colours(given: NDArray[Any]) -> dict[str, Any]:
+    """Give each kind a colour: those that stay apart while they last, else steps of a scale."""
+    import matplotlib as mpl
+
+    kinds = [str(kind) for kind in np.unique(given if given.dtype.kind in "iub" else given.astype(str))]
+    if len(kinds) <= len(COLOURS):
+        return dict(colour_of(kinds))
+    return dict(zip(kinds, mpl.colormaps["turbo"](np.linspace(0, 1, len(kinds))), strict=True))
