@@ -1,14 +1,19 @@
 """Two gloo processes under Lightning's DDP follow the loss curve of one process with the same global batch."""
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from anndata import AnnData
 from scipy import sparse
+from torch.utils.data import DataLoader
 
 from heteromics.errors import GraphError
 from heteromics.graphs.shard_training import ShardBatches, ShardData
@@ -17,12 +22,13 @@ from heteromics.graphs.shards import ShardedGraph, build_shards
 CELLS, GENES, PROTEINS, GLOBAL, EPOCHS = 210, 60, 5, 16, 4
 
 SCRIPT = f'''
-"""Predict planted proteins from genes: python train.py FOLDER PROCESSES."""
+"""Predict planted proteins from genes, by two processes and by one: python train.py FOLDER."""
 import json, sys
 from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from heteromics.graphs.shard_training import ShardData
 from heteromics.nn import Relation
@@ -50,19 +56,28 @@ class Proteins(L.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=0.03)
 
 
-if __name__ == "__main__":
-    folder, processes = Path(sys.argv[1]), int(sys.argv[2])
-    torch.set_num_threads(1)
+def train(folder, processes):
     model = Proteins(torch.load(folder / "targets.pt"))
     trainer = L.Trainer(
         accelerator="cpu", devices=processes, strategy="ddp" if processes > 1 else "auto", max_epochs={EPOCHS},
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        plugins=[LightningEnvironment()],
     )
     trainer.fit(model, datamodule=ShardData(folder / "shards", global_size={GLOBAL}, seed=5, window=3))
     if trainer.is_global_zero:
         found = {{"losses": model.losses, "rows": model.rows, "world": trainer.world_size}}
         (folder / f"curve{{processes}}.json").write_text(json.dumps(found))
+    return trainer.global_rank
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    rank = train(Path(sys.argv[1]), 2)
+    torch.distributed.destroy_process_group()
+    if rank == 0:
+        train(Path(sys.argv[1]), 1)
 '''
+PLACE = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @pytest.fixture(scope="module")
@@ -80,21 +95,25 @@ def planted(tmp_path_factory):
     return folder
 
 
-def train(folder, processes):
-    done = subprocess.run(
-        [sys.executable, str(folder / "train.py"), str(folder), str(processes)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4_000:]
-    return json.loads((folder / f"curve{processes}.json").read_text())
+def train(folder):
+    """Run the script, which starts its second process itself, and end both when they take too long."""
+    env = {name: value for name, value in os.environ.items() if name not in PLACE} | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(folder / "train.py"), str(folder)]
+    with (folder / "said.txt").open("w") as said:
+        running = subprocess.Popen(command, env=env, stdout=said, stderr=said, start_new_session=True)
+        try:
+            code = running.wait(timeout=240)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+    assert code == 0, (folder / "said.txt").read_text()[-4_000:]
+    return [json.loads((folder / f"curve{processes}.json").read_text()) for processes in (1, 2)]
 
 
 @pytest.mark.slow
 def test_two_processes_follow_the_loss_curve_of_one(planted):
-    one, two = train(planted, 1), train(planted, 2)
+    one, two = train(planted)
     assert (one["world"], two["world"]) == (1, 2)
     steps = CELLS // GLOBAL
     assert len(one["losses"]) == len(two["losses"]) == EPOCHS * steps
@@ -115,6 +134,21 @@ def test_batches_follow_the_epoch_and_hold_the_cells_of_the_whole(planted):
     assert first == [batch.ndata("cell")["row"].tolist() for batch in batches]
     batches.set_epoch(1)
     assert first != [batch.ndata("cell")["row"].tolist() for batch in batches]
+
+
+def test_workers_of_a_loader_are_refused(planted, monkeypatch):
+    batches = ShardBatches(ShardedGraph.open(planted / "shards"), GLOBAL)
+    alone = [batch.num_nodes("cell") for batch in DataLoader(batches, batch_size=None, num_workers=0)]
+    assert alone == [GLOBAL] * (CELLS // GLOBAL)
+    worker = SimpleNamespace(id=0, num_workers=2)  # in place of processes forked from this one
+    monkeypatch.setattr("heteromics.graphs.shard_training.get_worker_info", lambda: worker)
+    with pytest.raises(GraphError, match="found 2 workers of a DataLoader"):
+        iter(batches)
+
+
+def test_fewer_cells_than_a_global_batch_are_refused(planted):
+    with pytest.raises(GraphError, match="global_size: found 211, expected 1 to 210"):
+        ShardData(planted / "shards", global_size=211)
 
 
 def test_a_global_batch_must_divide_among_the_processes(planted, monkeypatch):

@@ -330,6 +330,7 @@ def test_workers_may_divide_the_shards(sharded):
     [
         ({"size": 0}, "found size=0 and window=4"),
         ({"size": 2, "window": 0}, "found size=2 and window=0"),
+        ({"size": 19, "world_size": 2}, "found 37 cells, expected 38 or more, those of one global batch"),
         ({"size": 2, "rank": 2, "world_size": 2}, "found rank 2 of 2, expected 0 to 1"),
         ({"size": 2, "world_size": 2, "drop_last": False}, "gives 2 ranks last batches of different sizes"),
     ],

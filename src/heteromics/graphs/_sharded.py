@@ -248,6 +248,11 @@ class ShardedGraph:
                 "  Fix: drop_last=True to train; world_size=1, or iterate(rank, world_size), to predict."
             )
         last = self.steps(size, world_size=world_size, drop_last=drop_last) * size * world_size
+        if not last:
+            raise GraphError(
+                f"batches: found {self.cells:,} cells, expected {size * world_size:,} or more, those of one global "
+                "batch.\n  Fix: a smaller size, or drop_last=False."
+            )
         note = {"name": "shard_batch", "seed": seed, "epoch": epoch, "rank": rank, "world_size": world_size}
         plan = list(self._plan(seed, epoch, window, shuffle))
         shards = self._read([number for numbers, _ in plan for number in numbers])

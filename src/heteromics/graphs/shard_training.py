@@ -7,7 +7,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from heteromics.errors import GraphError
 from heteromics.graphs._sharded import ShardedGraph
@@ -20,6 +20,8 @@ class ShardBatches(IterableDataset[HeteroGraph]):
     """Batches of :meth:`heteromics.graphs.shards.ShardedGraph.batches`, for this process's rank.
 
     Rank and number of processes are those of ``torch.distributed`` when the pass begins, 0 of 1 where it was not begun.
+    It is a loader already, whose shards are read ahead by a thread; workers of a ``DataLoader`` around it, each of
+    which would yield all batches, are refused.
 
     Parameters
     ----------
@@ -30,9 +32,18 @@ class ShardBatches(IterableDataset[HeteroGraph]):
     seed, window
         As in :meth:`~heteromics.graphs.shards.ShardedGraph.batches`; cells that do not fill a last global batch are
         left out of the epoch.
+
+    Raises
+    ------
+    GraphError
+        When the shards hold fewer cells than one global batch takes.
     """
 
     def __init__(self, sharded: ShardedGraph, global_size: int, *, seed: int = 0, window: int = 4) -> None:
+        if not 1 <= global_size <= sharded.cells:
+            raise GraphError(
+                f"global_size: found {global_size:,}, expected 1 to {sharded.cells:,}, the number of cells."
+            )
         self.sharded, self.global_size, self.seed, self.window = sharded, global_size, seed, window
         self.epoch = 0
 
@@ -50,6 +61,11 @@ class ShardBatches(IterableDataset[HeteroGraph]):
         return self.sharded.steps(self.global_size)
 
     def __iter__(self) -> Iterator[HeteroGraph]:
+        if (worker := get_worker_info()) is not None:
+            raise GraphError(
+                f"ShardBatches: found {worker.num_workers} workers of a DataLoader, each of which would yield all "
+                "batches.\n  Fix: train on it as it is, without a DataLoader, or with num_workers=0."
+            )
         rank, world_size = _place()
         if self.global_size % world_size:
             raise GraphError(
