@@ -297,6 +297,12 @@ def test_graphs_that_do_not_fit_are_not_joined():
         join_cells([graph_of(), graph_of(genes=16)])
     with pytest.raises(GraphError, match="(?s)graph 1 is .* expected the same types"):
         join_cells([graph_of(), graph_of(between=True)])
+    with pytest.raises(GraphError, match="23 of 46 cells have the name of another one"):
+        join_cells([graph_of(), graph_of(seed=1)])
+    one, other = partition_cells(graph_of(), 2)
+    one.meta["categories"], other.meta["categories"] = {"batch": ["a", "b"]}, {"batch": ["b", "c"]}
+    with pytest.raises(GraphError, match="codes of graph 1 stand for other words than those of graph 0"):
+        join_cells([one, other])
 
 
 def test_all_neighbours_are_those_of_brute_force():

@@ -269,6 +269,14 @@ def join_cells(graphs: Sequence[HeteroGraph]) -> HeteroGraph:
                 raise GraphError(f"nodes '{ntype}' of graph {number} carry other features than those of graph 0.")
             if ntype != CELL and not np.array_equal(graph.names[ntype], first.names[ntype]):
                 raise GraphError(f"nodes '{ntype}' of graph {number} are not those of graph 0, in the same order.")
+        if graph.meta.get("categories") != first.meta.get("categories"):
+            raise GraphError(
+                f"the codes of graph {number} stand for other words than those of graph 0: meta['categories'] differ.\n"
+                "  Fix: build one graph of all cells, and divide that."
+            )
+    cells = np.concatenate([graph.names[CELL] for graph in graphs])
+    if twice := cells.size - np.unique(cells).size:
+        raise GraphError(f"join_cells: {twice:,} of {cells.size:,} cells have the name of another one.")
     return end_to_end(graphs, CELL)
 
 
