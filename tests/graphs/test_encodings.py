@@ -1,6 +1,7 @@
 """Encodings of a graph: values by hand and by libraries, components, permutation, error bounds, the cache."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -299,6 +300,52 @@ def test_unit_square_is_that_of_each_field_alone():
 
 
 @pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(lambda a: np.ascontiguousarray(a[:, ::-1])[:, ::-1], id="turned"),
+        pytest.param(lambda a: np.frombuffer(a.tobytes()).reshape(a.shape), id="read-only"),
+        pytest.param(lambda a: a.astype(">f8"), id="other byte order"),
+        pytest.param(lambda a: a.astype(object), id="objects"),
+        pytest.param(lambda a: pd.DataFrame(a, index=[f"c{i}" for i in range(len(a))]), id="data frame"),
+        pytest.param(lambda a: a.tolist(), id="lists"),
+        pytest.param(torch.from_numpy, id="tensor"),
+    ],
+)
+def test_places_in_any_form(form):
+    position = np.random.default_rng(0).random((20, 2))
+    unit = unit_square(torch.from_numpy(position))
+    assert torch.equal(unit_square(form(position)), unit)
+    assert torch.equal(patch_codes(form(position)), patch_codes(torch.from_numpy(position)))
+    assert torch.equal(sinusoid_encoding(form(position), 8), sinusoid_encoding(torch.from_numpy(position), 8))
+
+
+@pytest.mark.parametrize("form", [list, np.array, pd.Series, pd.Categorical, lambda g: pd.Series(g, dtype="string")])
+def test_groups_may_be_names(form):
+    position, field = np.random.default_rng(0).random((20, 2)), np.random.default_rng(1).integers(0, 3, 20)
+    names = [f"fov {number}" for number in field.tolist()]
+    assert torch.equal(unit_square(position, form(names)), unit_square(position, field))
+    frame = pd.DataFrame({"fov": form(names)}).set_index(pd.Index([f"c{i}" for i in range(20)]))
+    assert torch.equal(unit_square(position, frame["fov"]), unit_square(position, field))
+
+
+@pytest.mark.parametrize("groups", [[1.0, np.nan, 1.0], ["a", None, "a"], pd.Categorical(["a", None, "a"])])
+def test_cells_without_a_group_are_counted(groups):
+    with pytest.raises(DataError, match="1 of 3 cells have no group"):
+        unit_square(np.zeros((3, 2)), groups)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_places_on_cuda_are_those_of_the_cpu():
+    position, field = torch.rand(50, 2, dtype=torch.float64), torch.arange(50) % 3
+    unit = unit_square(position.cuda(), field.cuda())
+    assert unit.device.type == "cuda"
+    torch.testing.assert_close(unit.cpu(), unit_square(position, field))
+    assert torch.equal(patch_codes(unit).cpu(), patch_codes(unit.cpu()))
+    torch.testing.assert_close(sinusoid_encoding(unit, 8).cpu(), sinusoid_encoding(unit.cpu(), 8))
+
+
+@pytest.mark.parametrize(
     ("place", "scheme", "grid", "code"),
     [
         pytest.param((0, 0), "spaformer", (100, 100), 0, id="corner"),
@@ -335,6 +382,8 @@ def test_wrong_places_are_counted():
         unit_square([[0.0, 1.0], [np.nan, 0.0], [1.0, 1.0]])
     with pytest.raises(DataError, match="2 of 3 cells lie outside the unit square, between 0 and 950"):
         patch_codes([[0.0, 950.0], [800.0, 0.0], [1.0, 1.0]])
+    with pytest.raises(DataError, match=r"found grid \(0, 5\), expected two numbers of patches"):
+        patch_codes([[0.0, 0.0]], grid=(0, 5))
     with pytest.raises(DataError, match="found scheme 'bins'"):
         patch_codes([[0.0, 0.0]], scheme="bins")
     with pytest.raises(DataError, match="found width 6, expected a multiple of 4"):

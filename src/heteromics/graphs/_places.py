@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,20 +20,21 @@ def unit_square(position: Any, groups: Any = None) -> Tensor:
     Parameters
     ----------
     position
-        Coordinates of any unit, shape (N, 2), finite.
+        Coordinates of any unit, shape (N, 2), finite: tensor, array or data frame.
     groups
-        Field of view of every cell, integers of shape (N,); None: one.
+        Field of view of every cell, shape (N,): integers or names, such as a column of ``obs``; None: one.
 
     Returns
     -------
     Tensor
-        float32, shape (N, 2), in [0, 1]; both axes keep their proportion. A field of one place lies at 0. So does
-        SpaFormer (Wen, H. et al. "Single Cells Are Spatial Tokens", arXiv:2302.03038, public code).
+        float32, shape (N, 2), in [0, 1], on the device of ``position``; both axes keep their proportion. A field of one
+        place lies at 0. So does SpaFormer (Wen, H. et al. "Single Cells Are Spatial Tokens", arXiv:2302.03038, public
+        code).
 
     Raises
     ------
     DataError
-        For another shape, or coordinates that are not finite; they are counted.
+        For another shape, coordinates that are not finite, or cells without a group; they are counted.
 
     Examples
     --------
@@ -40,12 +42,9 @@ def unit_square(position: Any, groups: Any = None) -> Tensor:
     [[0.0, 0.0], [0.5, 0.25], [0.0, 1.0]]
     """
     place = _checked(position).double()
-    group = torch.zeros(len(place), dtype=torch.int64) if groups is None else torch.as_tensor(groups)
-    if group.shape != (len(place),):
-        raise DataError(f"found groups of shape {tuple(group.shape)}, expected one for each of {len(place):,} cells.")
+    group = _group_codes(groups, len(place)).to(place.device)
     if not len(place):
         return place.float()
-    group = torch.unique(group, return_inverse=True)[1]
     index, count = group[:, None].expand(-1, 2), int(group.max()) + 1
     low = place.new_zeros(count, 2).scatter_reduce(0, index, place, "amin", include_self=False)
     high = place.new_zeros(count, 2).scatter_reduce(0, index, place, "amax", include_self=False)
@@ -63,7 +62,7 @@ def patch_codes(position: Any, *, grid: tuple[int, int] = (100, 100), scheme: Sc
         Shape (N, 2), in the unit square (:func:`unit_square`), or up to a tenth beyond it where positions were shifted
         to augment them: cells beyond the grid take its outermost patch.
     grid
-        Patches along the first and the second axis. SpaFormer's code has (110, 100), with room for shifts.
+        Patches along the first and the second axis, 1 or more. SpaFormer's code has (110, 100), with room for shifts.
     scheme
         How a coordinate c becomes a patch: ``"spaformer"`` the whole part of 100 c (1 falls on 100), ``"cellplm"`` that
         of 100 (1.02 c - 0.01), which keeps a margin (Wen, H. et al. "CellPLM", ICLR 2024, public code).
@@ -77,7 +76,7 @@ def patch_codes(position: Any, *, grid: tuple[int, int] = (100, 100), scheme: Sc
     Raises
     ------
     DataError
-        For coordinates that are not in the unit square; they are counted.
+        For coordinates that are not in the unit square; they are counted. For a grid without patches.
 
     Notes
     -----
@@ -90,6 +89,8 @@ def patch_codes(position: Any, *, grid: tuple[int, int] = (100, 100), scheme: Sc
     >>> patch_codes([[0.0, 0.0], [0.5, 0.25], [1.0, 0.999]], scheme="cellplm").tolist()
     [0, 5024, 9999]
     """
+    if len(grid) != 2 or min(grid) < 1:
+        raise DataError(f"found grid {grid}, expected two numbers of patches, 1 or more each.")
     place = _checked(position)
     if outside := int(((place < -0.1) | (place > 1.1)).any(1).sum()):
         raise DataError(
@@ -99,7 +100,7 @@ def patch_codes(position: Any, *, grid: tuple[int, int] = (100, 100), scheme: Sc
     if scheme not in ("spaformer", "cellplm"):
         raise DataError(f"found scheme {scheme!r}, expected 'spaformer' or 'cellplm'.")
     step = grid[1] * (place if scheme == "spaformer" else 1.02 * place - 0.01)
-    most = torch.tensor(grid) - 1
+    most = torch.tensor(grid, device=place.device) - 1
     row, column = torch.minimum(step.long().clamp(min=0), most).unbind(1)
     return row * grid[1] + column
 
@@ -136,16 +137,36 @@ def sinusoid_encoding(position: Any, width: int) -> Tensor:
         raise DataError(f"found width {width}, expected a multiple of 4: sine and cosine of two axes.")
     place = _checked(position).double()
     half = width // 2
-    frequency = torch.exp(torch.arange(0, half, 2, dtype=torch.float64) * (-math.log(10_000.0) / half))
+    frequency = torch.exp(
+        torch.arange(0, half, 2, dtype=torch.float64, device=place.device) * (-math.log(10_000.0) / half)
+    )
     angle = place.flip(1)[:, :, None] * frequency  # (N, 2, half / 2)
     return torch.stack([angle.sin(), angle.cos()], -1).reshape(len(place), width).float()
 
 
 def _checked(position: Any) -> Tensor:
-    place = torch.as_tensor(position)
-    place = place if place.is_floating_point() else place.double()
+    if not isinstance(position, Tensor):
+        values = np.asarray(position)
+        single = values.dtype.kind == "f" and values.dtype.itemsize <= 4
+        position = torch.from_numpy(values.astype(np.float32 if single else np.float64, order="C"))
+    place = position if position.is_floating_point() else position.double()
     if place.ndim != 2 or place.shape[1] != 2:
         raise DataError(f"found positions of shape {tuple(place.shape)}, expected (cells, 2).")
     if bad := int((~torch.isfinite(place)).any(1).sum()):
         raise DataError(f"{bad:,} of {len(place):,} cells have coordinates that are not finite.")
     return place
+
+
+def _group_codes(groups: Any, cells: int) -> Tensor:
+    """Return a number for each group, from 0 on, at each of its cells, shape (cells,), int64."""
+    if groups is None:
+        return torch.zeros(cells, dtype=torch.int64)
+    import pandas as pd
+
+    labels = groups.cpu().numpy() if isinstance(groups, Tensor) else groups
+    if np.shape(labels) != (cells,):
+        raise DataError(f"found groups of shape {np.shape(labels)}, expected one for each of {cells:,} cells.")
+    codes = np.array(pd.Series(labels).factorize()[0], dtype=np.int64)
+    if missing := int((codes < 0).sum()):
+        raise DataError(f"{missing:,} of {cells:,} cells have no group.\n  Fix: leave them out, or name their group.")
+    return torch.from_numpy(codes)
