@@ -80,3 +80,17 @@ def is_symmetric(matrix: Matrix) -> bool:
         and np.array_equal(turned.indices, matrix.indices)
         and np.allclose(turned.data, matrix.data, rtol=1e-6, atol=0)
     )
+
+
+def by_degree(matrix: Matrix, *, symmetric: bool) -> Matrix:
+    """Return D^-1/2 A D^-1/2 where symmetric, else D^-1 A, with the sums of rows as D; empty rows stay empty."""
+    degree = matrix.sum(axis=1)
+    inverse = np.divide(1.0, degree, out=np.zeros_like(degree), where=degree > 0)
+    row = np.repeat(np.arange(len(degree)), np.diff(matrix.indptr))
+    scaled = matrix.copy()
+    if symmetric:
+        root = np.sqrt(inverse)  # a product of inverses could leave the range of float64
+        scaled.data *= root[row] * root[matrix.indices]
+    else:
+        scaled.data *= inverse[row]
+    return scaled

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from heteromics._progress import track
 from heteromics.errors import GraphError
-from heteromics.graphs._adjacency import Matrix, checked_adjacency, is_symmetric
+from heteromics.graphs._adjacency import Matrix, by_degree, checked_adjacency, is_symmetric
 
 _DENSE = 256  # components up to this size are solved by LAPACK, many of one size at once
 _DENSE_VALUES = 1 << 23  # float64 in one stack of such components
@@ -107,8 +107,7 @@ def laplacian_eigenvectors(adjacency: Any, k: int, *, seed: int = 0, progress: b
     members = np.bincount(component, minlength=count)
     order = np.argsort(component, kind="stable")
     bounds = np.concatenate([[0], np.cumsum(members)])
-    degree = matrix.sum(axis=1)
-    scaled, root = _scaled(matrix, degree), np.sqrt(degree)
+    scaled, root = by_degree(matrix, symmetric=True), np.sqrt(matrix.sum(axis=1))
     vectors, values = np.zeros((size, k)), np.zeros((count, k))
     dense = members <= max(_DENSE, 4 * (k + 1))
     for number in np.unique(members[dense & (members > 1)]).tolist():
@@ -125,14 +124,6 @@ def laplacian_eigenvectors(adjacency: Any, k: int, *, seed: int = 0, progress: b
     return Spectrum(
         *(torch.from_numpy(part) for part in (np.float32(vectors), np.float32(values), np.int64(component)))
     )
-
-
-def _scaled(matrix: Matrix, degree: NDArray[np.float64]) -> Matrix:
-    inverse = np.divide(1.0, degree, out=np.zeros_like(degree), where=degree > 0)
-    row = np.repeat(np.arange(len(degree)), np.diff(matrix.indptr))
-    scaled = matrix.copy()
-    scaled.data *= np.sqrt(inverse[row] * inverse[matrix.indices])
-    return scaled
 
 
 def _solve_alike(
