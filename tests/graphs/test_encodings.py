@@ -163,6 +163,16 @@ def test_an_edge_stored_once_counts_as_both_directions_in_the_laplacian():
     torch.testing.assert_close(both.vectors, once.vectors, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_the_unit_of_weights_does_not_count_however_small_or_large(scale):
+    for matrix in (near_points(700, 0.07), random_graph(60, 300), DIRECTED):
+        spectra = [laplacian_eigenvectors(one, 3) for one in (matrix, matrix * scale)]
+        torch.testing.assert_close(spectra[1].values, spectra[0].values, atol=1e-6, rtol=0)
+        torch.testing.assert_close(spectra[1].vectors, spectra[0].vectors, atol=1e-5, rtol=0)
+        walks = [return_probabilities(one, 6) for one in (matrix, matrix * scale)]
+        torch.testing.assert_close(walks[1], walks[0], atol=1e-6, rtol=0)
+
+
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable", "ignore::DeprecationWarning")
 def test_eigenvalues_are_those_of_dgl_where_the_graph_is_one_component():
     matrix = random_graph(40, 200, weighted=False)
@@ -462,6 +472,16 @@ def test_cache_is_read_only_for_the_same_graph_and_parameters(tmp_path, monkeypa
     laplacian_encoding(graph, LINKS, 3, weight=None, cache=tmp_path)
     assert len(list(tmp_path.iterdir())) == 5
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".safetensors"]
+
+
+def test_numbers_of_numpy_are_those_of_python_in_cache_and_note(tmp_path):
+    graph = as_graph(random_graph(30, 90))
+    for one in (int, np.int64, np.int32):
+        random_walk_encoding(graph, LINKS, one(3), samples=one(4), seed=one(1), cache=tmp_path / "cache")
+        laplacian_encoding(graph, LINKS, one(3), cache=tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    add_encoding(graph, "laplacian", LINKS, k=np.int64(3)).save(tmp_path / "graph")
+    assert HeteroGraph.load(tmp_path / "graph").meta["encodings"][0]["k"] == 3
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "other key"])

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -211,7 +212,7 @@ def add_encoding(
     note: dict[str, Any] = {"node": ntype, "name": name or kind, "kind": kind}
     if not isinstance(where, str):
         note["etype"] = list(where)
-    kept = {key: value for key, value in parameters.items() if key not in ("cache", "progress")}
+    kept = {key: _plain(value) for key, value in parameters.items() if key not in ("cache", "progress")}
     graph.dgl.nodes[ntype].data[note["name"]] = values
     others = [one for one in graph.meta.get("encodings", []) if (one["node"], one["name"]) != (ntype, note["name"])]
     graph.meta["encodings"] = [*others, note | kept]
@@ -260,7 +261,8 @@ def _kept(
         return compute()
     from safetensors.torch import save
 
-    key = json.dumps({"format": _FORMAT, "graph": graph_hash(graph, [etype]), **parameters}, sort_keys=True)
+    parts = {"format": _FORMAT, "graph": graph_hash(graph, [etype]), **parameters}
+    key = json.dumps({name: _plain(value) for name, value in parts.items()}, sort_keys=True)
     path = Path(cache) / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
     if (found := _read(path, key)) is not None:
         return found
@@ -290,6 +292,11 @@ def _read(path: Path, key: str) -> dict[str, Tensor] | None:
         problem = "is not what was written"
     warnings.warn(f"the kept encoding {path} {problem}; it is computed again and replaced.", stacklevel=5)
     return None
+
+
+def _plain(value: Any) -> Any:
+    """Return the Python number in a NumPy scalar, which JSON takes; others as they are."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
