@@ -321,6 +321,17 @@ def test_edges_go_to_the_slots_of_anndata_in_its_order(tmp_path):
     assert (again.obsp["neighbors_distance"] != data.obsp["neighbors_distance"]).nnz == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_data_of_any_precision_become_values_of_slots(dtype):
+    weight = torch.tensor([0.5, -0.25], dtype=dtype, requires_grad=True)
+    graph = HeteroGraph.from_edges(
+        {REGULATES: ([0, 1], [1, 2])}, names={"gene": ["a", "b", "c"]}, edata={REGULATES: {"weight": weight}}
+    )
+    data = anndata.AnnData(np.zeros((1, 3)), var=pd.DataFrame(index=["c", "b", "a"]))
+    to_anndata(graph, data)
+    assert data.varp["regulates_weight"].toarray().tolist() == [[0, -0.25, 0], [0, 0, 0.5], [0, 0, 0]]
+
+
 def test_a_view_is_written_to_as_a_whole():
     graph = atlas()
     whole = frame(graph)

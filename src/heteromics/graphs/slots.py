@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
+from torch import Tensor
 
 from heteromics.errors import GraphError, some
 from heteromics.graphs.spatial import ADJOINS
@@ -139,8 +141,9 @@ def to_anndata(
     -------
     Slots
         For edges ``(cell, neighbors, cell)`` with data ``distance``, ``obsp["neighbors_distance"]`` was written, in the
-        type of the data, zeros kept; without any data, ones under ``neighbors_connectivities``. What has no slot is
-        named: edges between cells and features (they are values of ``X``), reverse types, data with several axes.
+        type of the data (half precision as float32), zeros kept; without any data, ones under
+        ``neighbors_connectivities``. What has no slot is named: edges between cells and features (they are values of
+        ``X``), reverse types, data with several axes.
 
     Raises
     ------
@@ -312,7 +315,7 @@ def _matrices(
 ) -> Iterator[tuple[Any, str, str, sparse.csr_matrix]]:
     """Yield the slots of one edge type, as table, attribute, key and matrix, and note them."""
     relation, attribute = etype[1], _PAIRS[src.axis]
-    data = {name: tensor.numpy() for name, tensor in graph.edata(etype).items()}
+    data = {name: _as_values(tensor) for name, tensor in graph.edata(etype).items()}
     for name in [name for name, values in data.items() if values.ndim != 1]:
         slots.left_out[f"{'-'.join(etype)}, {name}"] = (
             f"{data.pop(name).ndim} axes, a slot takes one value for each edge"
@@ -328,6 +331,12 @@ def _matrices(
         matrix = _matrix(graph, etype, src.rows, dst.rows, size, values)
         slots.written[slot] = int(matrix.nnz)
         yield src.table, attribute, key, matrix
+
+
+def _as_values(tensor: Tensor) -> NDArray[Any]:
+    """Return data as an array; SciPy has no matrices of half precision, so that these become float32."""
+    tensor = tensor.detach()
+    return (tensor if tensor.dtype not in (torch.float16, torch.bfloat16) else tensor.float()).numpy()
 
 
 def _matrix(
