@@ -149,7 +149,7 @@ def test_an_epoch_holds_each_cell_once_and_follows_seed_and_epoch():
     assert len(batches) == 5
     assert sorted(chain.from_iterable(first)) == list(range(23))
     assert rows(batches) == first == rows(CellBatcher(graph, 5, seed=3))
-    batches.set_epoch(1)
+    batches.sampler.set_epoch(1)  # as Lightning does before each epoch
     assert rows(batches) != first
     assert rows(CellBatcher(graph, 5, seed=4)) != first
     assert rows(CellBatcher(graph, 5, seed=3, drop_last=True)) == first[:4]
@@ -274,6 +274,7 @@ def test_one_heavy_cell_leaves_no_part_empty():
         (24, "values", "parts: found 24, expected 1 to 23"),
         (5, "batch", "parts: found 5, expected at most 4, the number of values of 'batch'"),
         (2, "donor", "by: found 'donor', expected 'values' or one of batch, pair"),
+        (2, "pair", r"by: found 'pair' of shape \(23, 2\), expected one value for each cell"),
     ],
 )
 def test_impossible_parts_are_refused(parts, by, message):
@@ -343,6 +344,8 @@ def test_sampled_neighbours_are_some_of_them_and_follow_the_seed():
     assert torch.equal(one[BACK].eids, again[BACK].eids)
     assert not torch.equal(one[BACK].eids, other[BACK].eids)
     assert len(one[MEASURED].eids) == 0
+    number = sample_neighbors(graph, seeds, [np.int64(2)])[0].edges
+    assert torch.equal(number[BACK].indptr, one[BACK].indptr)
 
 
 def test_fanouts_of_unknown_edges_are_refused():

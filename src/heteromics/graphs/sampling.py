@@ -95,7 +95,8 @@ class CellBatcher:
         proportional to its degree, the number of its edges with cells in the whole graph. Features without a cell are
         never drawn; where fewer than asked for have one, those are the draw.
     seed
-        The batches of an epoch are a function of ``seed`` and the epoch.
+        The batches of an epoch are a function of ``seed`` and the epoch; every process gets the same ones. (For several
+        processes: :class:`heteromics.graphs.shard_training.ShardData`.)
     shuffle
         False: cells in their order.
     drop_last
@@ -134,6 +135,11 @@ class CellBatcher:
         self.epoch = 0
         self._cutter = Cutter(graph, CELL)
         self._draws = self._amounts(features)
+
+    @property
+    def sampler(self) -> CellBatcher:
+        """Itself: Lightning calls ``set_epoch`` of whatever is a loader's ``sampler``."""
+        return self
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose batches come next; until then every pass gives those of epoch 0."""
@@ -195,7 +201,7 @@ def cell_parts(graph: HeteroGraph, parts: int, by: str | None = None) -> list[ND
     Raises
     ------
     GraphError
-        For more parts than cells or groups, or a feature that is not there.
+        For more parts than cells or groups, or a feature that is not there or has several values for a cell.
     """
     _need_cells(graph)
     cells = graph.num_nodes(CELL)
@@ -207,6 +213,9 @@ def cell_parts(graph: HeteroGraph, parts: int, by: str | None = None) -> list[ND
         return _balanced(Cutter(graph, CELL).sizes().numpy(), parts)
     if by not in graph.ndata(CELL):
         raise GraphError(f"by: found {by!r}, expected 'values' or one of {some(graph.ndata(CELL), 12) or 'nothing'}.")
+    if graph.ndata(CELL)[by].ndim != 1:
+        shape = tuple(graph.ndata(CELL)[by].shape)
+        raise GraphError(f"by: found '{by}' of shape {shape}, expected one value for each cell.")
     group, size = np.unique(graph.ndata(CELL)[by].numpy(), return_inverse=True, return_counts=True)[1:]
     if parts > len(size):
         raise GraphError(f"parts: found {parts}, expected at most {len(size)}, the number of values of '{by}'.")
@@ -349,7 +358,8 @@ def sample_neighbors(
     wanted = {ntype: checked_rows(graph, ntype, rows).to(idtype) for ntype, rows in seeds.items()}
     blocks: list[Block] = []
     for fanout in reversed(list(fanouts)):
-        known = dict.fromkeys(graph.canonical_etypes, fanout) if isinstance(fanout, int) else dict(fanout)
+        by_type = fanout if isinstance(fanout, Mapping) else dict.fromkeys(graph.canonical_etypes, int(fanout))
+        known = dict(by_type)
         if unknown := sorted(known.keys() - set(graph.canonical_etypes)):
             raise GraphError(
                 f"fanouts: no edge type {some(unknown)}; the graph has {some(graph.canonical_etypes, 12)}."
