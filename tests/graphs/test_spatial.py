@@ -302,6 +302,8 @@ def test_a_recipe_builds_what_the_function_does(stored, sets, made):
         (["kind=radius", "radius=5"], "found radius 5 without unit"),
         (["longest_percentile=5"], "only kind delaunay takes one"),
         (["kind=hexagon"], "kind: found 'hexagon'"),
+        (["kind=grid", "k=8"], "found k 8 with kind grid; only kind nearest takes it"),
+        (["n_rings=2"], "found n_rings 2 with kind nearest; only kind grid takes it"),
     ],
 )
 def test_recipes_that_do_not_fit_are_refused(sets, message):

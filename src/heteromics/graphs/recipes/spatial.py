@@ -55,6 +55,10 @@ class SpatialRecipe:
             raise ValueError(f"found radius {self.radius:g} without unit, expected `unit: um` or `unit: as_given`.")
         if self.longest_percentile is not None and self.kind != "delaunay":
             raise ValueError(f"found longest_percentile with kind {self.kind}; only kind delaunay takes one.")
+        for name, kind in {"k": "nearest", "keep": "nearest", "n_neighbors": "grid", "n_rings": "grid"}.items():
+            value = getattr(self, name)
+            if self.kind != kind and value != self.__dataclass_fields__[name].default:
+                raise ValueError(f"found {name} {value} with kind {self.kind}; only kind {kind} takes it.")
 
     @property
     def layers(self) -> tuple[LayerConfig, ...]:
