@@ -191,6 +191,12 @@ def test_offsets_that_do_not_cover_the_values(function, bounds, message):
         function(torch.ones(3), torch.tensor(bounds, dtype=torch.int64))
 
 
+@pytest.mark.parametrize("function", [segment_sum, segment_mean, segment_max, segment_softmax])
+def test_integers_are_refused_instead_of_rounded(function):
+    with pytest.raises(GraphError, match=r"Found torch.int64; .* Fix: pass values.float\(\)"):
+        function(torch.tensor([1, 1 << 25, 1]), torch.tensor([0, 3]))
+
+
 def test_sort_needs_a_vector_and_its_offsets():
     with pytest.raises(GraphError, match=r"segment_sort needs a vector; got shape \(3, 2\)"):
         segment_sort(torch.ones(3, 2), torch.tensor([0, 3]))

@@ -57,14 +57,14 @@ def segment_sum(values: Tensor, offsets: Tensor) -> Tensor:
     Raises
     ------
     GraphError
-        The offsets do not cover the values.
+        The offsets do not cover the values, or the values are no floating numbers.
 
     Examples
     --------
     >>> segment_sum(torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0, 2, 2, 3])).tolist()
     [3.0, 0.0, 5.0]
     """
-    _check(values, offsets)
+    _check_floating(values, offsets)
     return _reduce(values, offsets, "sum")
 
 
@@ -76,7 +76,7 @@ def segment_mean(values: Tensor, offsets: Tensor) -> Tensor:
     >>> segment_mean(torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0, 2, 2, 3])).tolist()
     [1.5, 0.0, 5.0]
     """
-    _check(values, offsets)
+    _check_floating(values, offsets)
     sizes = offsets.diff().clamp(min=1).to(compute_dtype(values.dtype))
     total = _reduce(values.to(sizes.dtype), offsets, "sum")
     return (total / sizes.reshape(-1, *[1] * (values.ndim - 1))).to(values.dtype)
@@ -92,7 +92,7 @@ def segment_max(values: Tensor, offsets: Tensor) -> Tensor:
     >>> segment_max(torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0, 2, 2, 3])).tolist()
     [2.0, -inf, 5.0]
     """
-    _check(values, offsets)
+    _check_floating(values, offsets)
     return _reduce(values, offsets, "max")
 
 
@@ -115,14 +115,14 @@ def segment_softmax(scores: Tensor, offsets: Tensor) -> Tensor:
     Raises
     ------
     GraphError
-        The offsets do not cover the scores.
+        The offsets do not cover the scores, or the scores are no floating numbers.
 
     Examples
     --------
     >>> segment_softmax(torch.tensor([0.0, 0.0, 7.0]), torch.tensor([0, 2, 2, 3])).tolist()
     [0.5, 0.5, 1.0]
     """
-    _check(scores, offsets)
+    _check_floating(scores, offsets)
     return _SegmentSoftmax.apply(scores, offsets)
 
 
@@ -235,3 +235,11 @@ def _check(values: Tensor, offsets: Tensor) -> None:
             f"Segment offsets must rise from 0 to the number of entries, {len(values):,}; found {len(offsets):,} "
             f"offsets from {bounds[0]:,} to {bounds[1]:,} with {int((offsets.diff() < 0).sum()):,} falls."
         )
+
+
+def _check_floating(values: Tensor, offsets: Tensor) -> None:
+    if not values.is_floating_point():
+        raise GraphError(
+            f"Found {values.dtype}; segments are reduced in floating numbers. Fix: pass values.float() or .double()."
+        )
+    _check(values, offsets)
