@@ -1,5 +1,6 @@
 import re
 from itertools import combinations
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from heteromics.graphs import HeteroGraph, cell_feature
 from heteromics.graphs._members import join_names
 from heteromics.graphs._pathways import clique_pairs, pair_cosine
 from heteromics.graphs._statistics import cell_statistics, group_means
-from heteromics.graphs.cell_feature import EXPRESSED_BY, EXPRESSES, PATHWAY
+from heteromics.graphs.cell_feature import EXPRESSED_BY, EXPRESSES, INTERACTS, PATHWAY, Interactions
 
 SETS = pd.DataFrame({"gene_id": ["g0", "g1", "g2", "g1", "g2", "g7", "nowhere"], "pathway_id": list("aaabbba")})
 
@@ -96,6 +97,20 @@ def test_batch_statistics_are_averages_over_the_batch():
     np.testing.assert_allclose(found, want, rtol=1e-6)
     assert graph.meta["categories"] == {"batch": ["x", "y"]}
     assert graph.ndata("cell")["batch"].tolist() == [0 if i % 3 == 0 else 1 for i in range(20)]
+
+
+def test_cells_held_out_as_a_batch_of_their_own_leave_the_others_as_they_were():
+    data = cells()
+    data.obs["part"] = ["train"] * 12 + ["test"] * 8
+    other = with_value(data, (slice(12, None), slice(0, None, 2)), 50)
+    one, two = (
+        cell_feature(each, obs=("part",), pathways=SETS, training_cells=data.obs_names[:12]) for each in (data, other)
+    )
+    assert torch.equal(one.ndata("cell")["statistics"][:12], two.ndata("cell")["statistics"][:12])
+    assert not torch.equal(one.ndata("cell")["statistics"][12:], two.ndata("cell")["statistics"][12:])
+    assert torch.equal(one.edata(PATHWAY)["weight"], two.edata(PATHWAY)["weight"])
+    together = [cell_feature(each, obs=()).ndata("cell")["statistics"][:12] for each in (data, other)]
+    assert not torch.equal(*together)
 
 
 def test_columns_of_obs_become_codes():
@@ -321,6 +336,37 @@ def test_a_gene_without_a_second_name_does_not_join_a_feature_without_a_symbol()
     assert join_names(["G1", "G2"], keys, {"G1": "", "G2": "B"}).row.tolist() == [-1, 1]
 
 
+def test_missing_names_join_nothing():
+    data = cells()
+    data.var["symbol"] = [f"s{i}" for i in range(12)]
+    data.var.loc["g3", "symbol"] = np.nan  # one feature without a symbol, so that "nan" would be unambiguous
+    sets = pd.DataFrame(
+        {"gene_id": ["s0", "s1", np.nan, "s4", "s5", None], "pathway_id": ["a", "a", "a", np.nan, None, "a"]}
+    )
+    for table in (sets, sets.astype("string"), sets.astype("category")):
+        graph = cell_feature(data, pathways=table, weighting="one")
+        assert edges_of(graph) == {(0, 1): (1.0, 1), (1, 0): (1.0, 1)}
+        match = graph.meta["match"]["pathways"]
+        assert (match["sets"], match["names"], match["rows_without_name"]) == (1, 2, 4)
+    pairs = pd.DataFrame({"gene_a": ["s0", "s1"], "gene_b": [np.nan, "s2"]})
+    assert set(edges_of(cell_feature(data, pathways=pairs, weighting="one"))) == {(1, 2), (2, 1)}
+    graph = cell_feature(data, interactions=Interactions(pairs))
+    assert graph.num_edges(INTERACTS) == 2
+    assert graph.meta["match"]["interactions"]["outside"] == 1
+
+
+def test_a_gene_of_the_store_without_a_symbol_joins_no_feature():
+    class Bare(Store):
+        def frame(self, name):
+            table = super().frame(name)
+            return table.assign(symbol=table["symbol"].where(table.index != 1)) if name == "gene" else table
+
+    data = cells()
+    data.var_names = [f"g{i}" if i != 1 else "nan" for i in range(12)]
+    match = cell_feature(data, pathways=Bare()).meta["match"]["pathways"]
+    assert (match["by_symbol"], match["absent"]) == (3, 2)
+
+
 # ---- bad input
 
 
@@ -340,6 +386,13 @@ def renamed(**names):
     data = cells()
     for slot, listed in names.items():
         setattr(data, slot, listed)
+    return data
+
+
+def labelled(*columns):
+    data = cells()
+    for column in columns:
+        data.obs[column] = [f"{column}{i % 2}" for i in range(20)]
     return data
 
 
@@ -377,6 +430,18 @@ def renamed(**names):
         ),
         (cells(), {"pathways": pd.DataFrame({"gene": []})}, GraphError, "found columns gene, expected a table with"),
         (cells(), {"pathways": 3}, GraphError, "found int, expected a table with"),
+        (cells(), {"pathways": SETS, "threshold": np.nan}, GraphError, "found threshold=nan, expected a number"),
+        (labelled("donor", "batch"), {"obs": ("donor", "batch")}, GraphError, "batch would be overwritten"),
+        (labelled("statistics"), {"obs": ("batch", "statistics")}, GraphError, "statistics would be overwritten"),
+        (
+            cells(),
+            {"interactions": Interactions(pd.DataFrame({"gene_a": ["g0"], "gene_b": ["g1"], "weight": ["high"]}))},
+            GraphError,
+            "found weights of type .*, expected numbers",
+        ),
+        (np.ones((2, 3)), {}, GraphError, "cell_feature: found a ndarray, expected AnnData"),
+        ({"rna": np.ones((2, 3))}, {}, GraphError, "cell_feature: found a ndarray, expected AnnData"),
+        (SimpleNamespace(mod={"rna": cells()}), {}, GraphError, r"cell_feature: found MuData, .* Fix: give its \.mod"),
     ],
 )
 def test_bad_input_is_named(data, options, error, message):

@@ -42,6 +42,15 @@ class Modality:
     values: sparse.csr_array
 
 
+def check_form(data: object, builder: str) -> None:
+    """Raise GraphError for what is no AnnData, nor AnnData by name."""
+    if hasattr(data, "mod"):
+        raise GraphError(f"{builder}: found MuData, expected AnnData by modality. Fix: give its .mod.")
+    for part in data.values() if isinstance(data, Mapping) else (data,):
+        if not all(hasattr(part, slot) for slot in ("X", "obs_names", "var_names")):
+            raise GraphError(f"{builder}: found a {type(part).__name__}, expected AnnData.")
+
+
 def checked_names(data: AnnData, of: str = "") -> dict[str, Text]:
     """Return the names of cells and features, each unique; ``of`` begins the message.
 
@@ -112,7 +121,7 @@ def read_values(data: AnnData, what: str, cells: Text, expect: Expect) -> Assemb
         For cells without a value.
     """
     if data.X is None:
-        raise MissingLayer("cell_feature: X is empty. Fix: copy the layer that holds the values to X.")
+        raise MissingLayer(f"{what}: X is empty. Fix: copy the layer that holds the values to X.")
     values, zeros = assemble(data.X, what, expect)
     names = np.asarray(data.obs_names, dtype=str)
     if not np.array_equal(names, cells):
@@ -141,6 +150,8 @@ def cell_codes(
         For a column that no modality has.
     DataError
         For cells without a value, or with different values in two modalities.
+    GraphError
+        For columns that would take the place of the batch or of the statistics.
     """
     columns = obs
     if columns is None:
@@ -150,6 +161,13 @@ def cell_codes(
         raise MissingLayer(
             f"obs has no column {some(missing)}; it has {some(there, 8) or 'none'}.\n"
             "  Fix: name a column that is there, or pass obs=() to treat all cells as one batch."
+        )
+    taken = [name for name in columns[1:] if name == "batch" or name in columns[:1]]
+    taken += [name for name in columns[1:] if name == "statistics" or name.endswith("_statistics")]
+    if taken:
+        raise GraphError(
+            f"obs: found {', '.join(columns)}; the first is kept as batch and statistics have a name too, so that "
+            f"{', '.join(taken)} would be overwritten.\n  Fix: put batch first, or rename the column."
         )
     codes = {"batch": np.zeros(len(cells), dtype=np.int64)}
     categories = {"batch": ["all"]}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from heteromics.errors import GraphError, some
 from heteromics.graphs._cell_values import Modality
-from heteromics.graphs._members import join_names, pathway_members
+from heteromics.graphs._members import join_names, pathway_members, texts
 from heteromics.graphs._pathways import clique_pairs, pair_cosine, symmetric_edges
 from heteromics.graphs.schema import Compressed
 
@@ -122,10 +122,10 @@ def interaction_edges(modality: Modality, name: str, interactions: Interactions)
 
 
 def feature_keys(data: AnnData) -> dict[str, list[str]]:
-    """Return what the features may be called, by column of ``var``."""
+    """Return what the features may be called, by column of ``var``; empty where nothing is said."""
     keys = {"var_names": np.asarray(data.var_names, dtype=str).tolist()}
     return keys | {
-        name: data.var[name].astype(str).tolist() for name in ("gene_id", "gene_ids", "symbol") if name in data.var
+        name: texts(data.var[name]).tolist() for name in ("gene_id", "gene_ids", "symbol") if name in data.var
     }
 
 
@@ -155,8 +155,11 @@ def _from_store(modality: Modality, name: str, interactions: Interactions) -> Ed
 
 def _from_table(modality: Modality, interactions: Interactions) -> Edges:
     table, size = interactions.links, len(modality.features)
-    ends = [table[side].astype(str).to_numpy(str) for side in ("gene_a", "gene_b")]
-    weight = np.ones(len(table)) if "weight" not in table else table["weight"].to_numpy(np.float64)
+    ends = [texts(table[side]) for side in ("gene_a", "gene_b")]
+    try:
+        weight = np.ones(len(table)) if "weight" not in table else table["weight"].to_numpy(np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise GraphError(f"interactions: found weights of type {table['weight'].dtype}, expected numbers.") from error
     if broken := int((~np.isfinite(weight)).sum()):
         raise GraphError(
             f"interactions: {broken} of {len(weight)} weights are NaN or infinite. Fix: fill or drop them."

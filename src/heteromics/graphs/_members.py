@@ -17,7 +17,7 @@ from heteromics.errors import GraphError, some
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["Joined", "join_names", "pathway_members"]
+__all__ = ["Joined", "join_names", "pathway_members", "texts"]
 
 _VERSION = re.compile(r"(?<=\d)\.\d+$")  # ENSG00000223972.5; a symbol such as RP11-34P13.7 is tried whole first
 _EXAMPLES = 5
@@ -83,6 +83,12 @@ def join_names(
     return Joined(row, counts)
 
 
+def texts(column: Any) -> NDArray[np.str_]:
+    """Return the names in a column of a table, empty where one is missing."""
+    words = column.astype(object)
+    return words.where(words.notna(), "").to_numpy(str)
+
+
 def _rank(item: tuple[str, int]) -> int:
     return ("matched", "version_stripped", "by_symbol", "ambiguous", "absent").index(item[0])
 
@@ -111,7 +117,7 @@ def pathway_members(pathways: Any, keys: Mapping[str, Sequence[str]]) -> tuple[s
     membership
         Features x sets, (G, S), ones.
     counts
-        What joined, for the card.
+        What joined, for the card, and how many entries were left out because a name is missing.
 
     Raises
     ------
@@ -119,6 +125,8 @@ def pathway_members(pathways: Any, keys: Mapping[str, Sequence[str]]) -> tuple[s
         For another form, or when no gene joins.
     """
     genes, sets, other = _gene_set_pairs(pathways)
+    named = (genes != "") & (sets != "") if sets.dtype.kind == "U" else genes != ""
+    genes, sets = genes[named], sets[named]
     unique, member = np.unique(genes, return_inverse=True)
     joined = join_names(unique.tolist(), keys, other)
     _, pathway = np.unique(sets, return_inverse=True)
@@ -137,7 +145,8 @@ def pathway_members(pathways: Any, keys: Mapping[str, Sequence[str]]) -> tuple[s
     membership.sum_duplicates()
     membership.data[:] = 1
     without = n_features - len(np.unique(row[there]))
-    return membership, {"sets": n_sets, **joined.counts, "features_in_no_set": without}
+    nameless = {} if named.all() else {"rows_without_name": int((~named).sum())}
+    return membership, {"sets": n_sets, **nameless, **joined.counts, "features_in_no_set": without}
 
 
 def _gene_set_pairs(pathways: Any) -> tuple[NDArray[np.str_], NDArray[Any], dict[str, str]]:
@@ -145,13 +154,13 @@ def _gene_set_pairs(pathways: Any) -> tuple[NDArray[np.str_], NDArray[Any], dict
     if callable(getattr(pathways, "frame", None)):
         table: DataFrame = pathways.frame("gene_pathway")
         gene = pathways.frame("gene")
-        symbols = dict(zip(gene["gene_id"].astype(str), gene["symbol"].astype(str), strict=True))
-        return table["gene_id"].to_numpy(str), table["pathway_id"].to_numpy(str), symbols
+        symbols = dict(zip(texts(gene["gene_id"]).tolist(), texts(gene["symbol"]).tolist(), strict=True))
+        return texts(table["gene_id"]), texts(table["pathway_id"]), symbols
     columns = getattr(pathways, "columns", ())
     if {"gene_id", "pathway_id"} <= set(columns):
-        return pathways["gene_id"].to_numpy(str), pathways["pathway_id"].to_numpy(str), {}
+        return texts(pathways["gene_id"]), texts(pathways["pathway_id"]), {}
     if {"gene_a", "gene_b"} <= set(columns):
-        a, b = pathways["gene_a"].to_numpy(str), pathways["gene_b"].to_numpy(str)
+        a, b = texts(pathways["gene_a"]), texts(pathways["gene_b"])
         return np.concatenate([a, b]), np.tile(np.arange(len(a)), 2), {}
     if isinstance(pathways, Mapping):
         listed = [(str(gene), str(name)) for name, genes in pathways.items() for gene in genes]

@@ -22,6 +22,7 @@ from heteromics.graphs._cell_values import (
     Modality,
     Text,
     cell_codes,
+    check_form,
     read_values,
     shared_cells,
     training_mask,
@@ -143,12 +144,17 @@ def cell_feature(
     MissingLayer
         For an ``obs`` column that is not there.
     GraphError
-        For modalities of different cells, training cells that are not in the data, or pathways that fit no feature.
+        For data of another form, modalities of different cells, training cells that are not in the data, columns of
+        ``obs`` that would overwrite others, or pathways that fit no feature.
 
     Notes
     -----
     Values are read once, block by block: memory is the graph and a block, wherever ``X`` is (twice the edges of a
     modality whose cells must be put in another order; pathway weights take a copy of the values of their genes).
+
+    Pathway weights know training cells alone. ``statistics`` know all cells of the batch and ``degree`` all of the
+    graph, held-out ones too, as in the published code: of the values that are given, never of those to predict. Where
+    training must not see even these, make held-out cells a batch of their own by ``obs``, and do not use ``degree``.
 
     Examples
     --------
@@ -163,10 +169,13 @@ feature-pathway-feature 2)
     >>> cell_feature({"rna": cells, "protein": cells[::-1, :2]}).ntypes
     ['cell', 'protein_feature', 'rna_feature']
     """
+    check_form(data, "cell_feature")
     several = isinstance(data, Mapping)
     parts = dict(data) if isinstance(data, Mapping) else {_modality_of(data): data}
     linked = {"pathways": (pathways, ("rna",)), "interactions": (interactions, _linked(interactions))}
     _check_options(parts, several, weighting, expect, cells, linked)
+    if np.isnan(threshold):
+        raise GraphError("cell_feature: found threshold=nan, expected a number; -1 keeps all.")
     order, joined = shared_cells(parts, cells)
     hopes = dict(expect) if isinstance(expect, Mapping) else dict.fromkeys(parts, expect)
     read = {

@@ -19,7 +19,7 @@ from heteromics import __version__
 from heteromics._progress import Steps, steps
 from heteromics.errors import DataError, GraphError, MissingModality, some
 from heteromics.graphs import _dgl
-from heteromics.graphs._cell_values import read_values, training_mask
+from heteromics.graphs._cell_values import check_form, read_values, training_mask
 from heteromics.graphs._multiomics_features import cell_svd, feature_profiles
 from heteromics.graphs._multiomics_joins import (
     Placed,
@@ -274,6 +274,7 @@ class _Parts:
     """Names by node type, and the matrices of genes and of peaks with the same cells in one order, all checked."""
 
     def __init__(self, data: Mapping[str, AnnData], expect: Literal["counts", "normalised"]) -> None:
+        check_form(data, "multiomics")
         unknown = sorted(set(data) - {"rna", "protein", "atac"})
         if unknown or "rna" not in data:
             raise MissingModality(
