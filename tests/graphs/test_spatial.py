@@ -81,10 +81,13 @@ def test_delaunay_is_symmetric_and_of_the_right_size():
 
 
 @pytest.mark.parametrize("moved", [0.0, 1e7])
-def test_delaunay_of_an_array_joins_no_far_ends_of_its_outline(moved):
+@pytest.mark.parametrize("depth", [None, 7.0])
+def test_delaunay_of_an_array_joins_no_far_ends_of_its_outline(moved, depth):
     """Spots of an array in whole pixels: no edge is longer than the step between every second row, 174."""
     row, column = np.divmod(np.arange(3_600), 60)
     points = np.rint(np.stack([100 * column + 50 * (row % 2), 100 * np.sqrt(0.75) * row], axis=1)) + moved
+    if depth is not None:
+        points = np.column_stack([points, np.full(3_600, depth)])
     graph = spatial_delaunay(anndata.AnnData(obsm={"spatial": points}))
     assert float(graph.edata(ADJOINS)["distance"].max()) < 180
 

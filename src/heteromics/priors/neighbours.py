@@ -192,11 +192,14 @@ def _triangulated(places: Floats) -> tuple[Ints, Ints]:
     """Return the edges between different places, in the fewest dimensions that hold them; some of them twice."""
     if len(places) < 2:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    centred = places - places.mean(axis=0)
+    # moved along the axes, and turned only where that saves one: the straight outline of an array would bend by
+    # rounding, and far ends of it be joined
+    moved = places - places.min(axis=0)
+    moved = moved[:, moved.any(axis=0)]
+    centred = moved - moved.mean(axis=0)
     _, extent, axes = np.linalg.svd(centred, full_matrices=False)
     wide = extent > FLAT * extent[0]
-    # moved along the axes only: turned, the straight outline of an array would bend, and far ends of it be joined
-    flat = places - places.min(axis=0) if wide.sum() == places.shape[1] else centred @ axes[wide].T
+    flat = moved if wide.sum() == moved.shape[1] else centred @ axes[wide].T
     if flat.shape[1] == 1:
         order = np.argsort(flat[:, 0], kind="stable").astype(np.int64)
         return order[:-1], order[1:]
