@@ -226,6 +226,8 @@ def test_each_batch_gives_k_neighbours():
         pytest.param({"choose": "within", "batch": [0, 0, 1]}, "k=1, but a point has only 0 .* in the sm", id="alone"),
         pytest.param({"choose": "across", "batch": [0, 0, 0]}, "k=1, but a point has only 0 .* in the sm", id="across"),
         pytest.param({"target_batch": [0, 0, 0]}, "target_batch without targets", id="target batch"),
+        pytest.param({"queries": ["a"]}, "queries: found <U1, expected numbers", id="words"),
+        pytest.param({"choose": "each", "batch": ["a", "b", "c"]}, "batch: found <U1, expected", id="names of batches"),
     ],
 )
 def test_what_cannot_be_searched_is_said(given, message):
@@ -262,6 +264,21 @@ def test_approximate_finds_nearly_all(metric):
         again = nearest_neighbors(*given, 10, metric=metric, method="approximate")
         assert torch.equal(again.indices, found.indices)
     assert (found.indices != torch.arange(6_000)[:, None]).all()
+
+
+def test_approximate_is_given_points_around_zero(monkeypatch):
+    values, seen = planted(5_000).astype(np.float64) * 1e-3, []
+
+    def look(query, target, k, seed, *, itself):
+        seen.append((query, target))
+        return np.full((len(query), k), -1)
+
+    monkeypatch.setattr(_knn_descent, "descend", look)
+    nearest_neighbors(values[:3] + 1e6, values + 1e6, k=5, method="approximate")
+    centre = values.mean(0)
+    for points_seen, given in zip(seen[0], (values[:3], values), strict=True):
+        ratio = points_seen[0, 0] / (given - centre)[0, 0]
+        np.testing.assert_allclose(points_seen / ratio, given - centre, atol=1e-8)
 
 
 def test_approximate_fills_what_the_descent_leaves_open(monkeypatch):

@@ -221,6 +221,50 @@ def test_pair_reading_brings_the_right_cells_into_order():
         mutual_neighbors(rna, atac[:45].copy(), rep="Z", second="pair")
 
 
+def test_pair_reading_brings_given_embeddings_into_order_with_their_cells():
+    rng = np.random.default_rng(0)
+    rna, atac = (anndata.AnnData(obsm={"Z": rng.standard_normal((50, 4))}) for _ in range(2))
+    rna.obs_names = atac.obs_names = [f"c{i}" for i in range(50)]
+    order = rng.permutation(50)
+    mixed, options = atac[order].copy(), {"second": "pair", "keep_embedding": True}
+    expected = mutual_neighbors(rna, mixed, rep="Z", **options)
+    given = mutual_neighbors(rna, mixed, rep=(rna.obsm["Z"], mixed.obsm["Z"]), **options)
+    np.testing.assert_array_equal(given.ndata("atac_cell")["embedding"], atac.obsm["Z"].astype(np.float32))
+    for etype, name in ((MUTUAL, "distance"), (SECOND, "paths")):
+        np.testing.assert_array_equal(matrix(given, etype, name), matrix(expected, etype, name))
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")
+def test_pair_reading_needs_unique_names():
+    rna = anndata.AnnData(obsm={"Z": np.eye(4)})
+    rna.obs_names = list("aabc")
+    with pytest.raises(DuplicateNames, match="rna_cells"):
+        mutual_neighbors(rna, rna[[2, 1, 0, 3]].copy(), k=1, rep="Z", second="pair")
+
+
+def test_embeddings_in_any_form_that_anndata_holds():
+    values = np.random.default_rng(0).standard_normal((30, 4))
+    frozen = values.copy()
+    frozen.flags.writeable = False
+    expected = cell_neighbors(anndata.AnnData(obsm={"Z": values}), 3, rep="Z")
+    for form in (frozen, values.astype(">f8"), values.astype(np.longdouble)):
+        cells = anndata.AnnData(shape=(30, 0), obsm={"Z": form})
+        for rep in ("Z", form):
+            found = cell_neighbors(cells, 3, rep=rep)
+            np.testing.assert_array_equal(found.edata(NEIGHBORS)["weight"], expected.edata(NEIGHBORS)["weight"])
+    with pytest.raises(DataError, match="rep: found a sparse matrix, expected a dense"):
+        cell_neighbors(cells, 3, rep=sparse.csr_array(values))
+    with pytest.raises(DataError, match="rep: found object, expected numbers"):
+        cell_neighbors(cells, 3, rep=values.astype(object))
+
+
+def test_an_embedding_that_is_kept_is_a_copy():
+    cells = [anndata.AnnData(obsm={"Z": np.eye(3, dtype=np.float32)}) for _ in range(2)]
+    graph = mutual_neighbors(*cells, k=1, rep="Z", keep_embedding=True)
+    cells[0].obsm["Z"][:] = 7
+    np.testing.assert_array_equal(graph.ndata("rna_cell")["embedding"], np.eye(3))
+
+
 def test_batches_keep_apart_and_arrays_and_euclid_do():
     rna, atac = two_views()
     left, right = (np.asarray(each.X.toarray()[:, :8]) for each in (rna, atac))

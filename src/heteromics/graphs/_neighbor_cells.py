@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 
 from heteromics.errors import DataError, GraphError, MissingLayer, some
 from heteromics.graphs._shared_space import shared_space
+from heteromics.graphs.knn import as_tensor
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -38,8 +40,13 @@ def embedding(data: AnnData, rep: Any, what: str) -> Tensor:
                 f"{what}: obsm has no '{rep}'; it has {some(data.obsm, 8) or 'none'}. "
                 "Fix: name one that is there, or make it first, for example scanpy.pp.pca(adata)."
             )
-        rep = np.asarray(data.obsm[rep])
-    points = rep.detach() if isinstance(rep, Tensor) else torch.from_numpy(np.array(rep))
+        rep = data.obsm[rep]
+    if sparse.issparse(rep):
+        raise DataError(
+            f"{what}: found a sparse matrix, expected a dense embedding. "
+            "Fix: reduce it first, for example by scanpy.pp.pca or heteromics.data.Lsi."
+        )
+    points = as_tensor(rep, what)
     if points.ndim != 2 or len(points) != data.n_obs:
         raise DataError(
             f"{what}: found an embedding of shape {tuple(points.shape)}, expected one row for each of {data.n_obs} "
@@ -113,8 +120,14 @@ def training_mask(data: AnnData, training: tuple[str, str] | None, what: str) ->
     return mask
 
 
-def same_cells(left: AnnData, right: AnnData, modalities: tuple[str, str]) -> tuple[AnnData, dict[str, Any]]:
-    """Bring the right cells into the order of the left ones; every cell must have its pair."""
+def same_cells(
+    left: AnnData, right: AnnData, rep: Any, modalities: tuple[str, str]
+) -> tuple[AnnData, Any, dict[str, Any]]:
+    """Bring the right cells, and an embedding given for them, into the order of the left; each must have its pair."""
+    from heteromics.data.checks import check_unique_names
+
+    for side, name in zip((left, right), modalities, strict=True):
+        check_unique_names(side.obs_names, f"{name}_cells (obs_names)", fix="add the batch or sample to the names.")
     names = [np.asarray(side.obs_names, dtype=str) for side in (left, right)]
     alone = [np.setdiff1d(names[0], names[1]), np.setdiff1d(names[1], names[0])]
     if alone[0].size or alone[1].size:
@@ -127,8 +140,13 @@ def same_cells(left: AnnData, right: AnnData, modalities: tuple[str, str]) -> tu
             f"second='pair' needs the same cells on both sides.\n{found}\n"
             "  Fix: second='bipartite', or keep the cells that both have."
         )
-    moved = int((names[0] != names[1]).sum()) if names[0].size == names[1].size else names[1].size
-    return (right[left.obs_names] if moved else right), {"matched": int(names[0].size), "reordered": moved}
+    moved = int((names[0] != names[1]).sum())
+    if moved:
+        order = np.argsort(names[1])[np.argsort(np.argsort(names[0]))]
+        if rep is not None and not isinstance(rep, str):
+            rep = (rep[0], embedding(right, rep[1], f"{modalities[1]}: rep")[torch.from_numpy(order)])
+        right = right[order]
+    return right, rep, {"matched": int(names[0].size), "reordered": moved}
 
 
 def batches(sides: Sequence[Cells], column: str | None) -> list[Tensor]:
@@ -155,7 +173,7 @@ def codes(
         words: set[str] = set()
         for side in there:
             _require(side.data, column, side.ntype)
-            words |= {str(word) for word in side.data.obs[column].dropna().unique()}
+            words |= set(side.data.obs[column].dropna().astype(str).unique())
         categories[column] = sorted(words)
         known = np.array(categories[column], dtype=str)
         for side in there:

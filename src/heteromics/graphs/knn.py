@@ -169,7 +169,9 @@ def _approximate(
     if len(target) < max(FEWEST, 4 * k) or not len(query):
         return _exact(query, target, own, k)
     ask = k + (own is not None)
-    rows = descend(query.float().cpu().numpy(), target.float().cpu().numpy(), ask, seed, itself=itself)
+    centre = target.double().mean(0)  # float32 keeps little of points far from zero
+    narrow = [(points - centre).float().cpu().numpy() for points in (query, target)]
+    rows = descend(narrow[0], narrow[1], ask, seed, itself=itself)
     found = torch.from_numpy(rows).to(query.device).sort(dim=1).values
     near = torch.empty(found.shape, dtype=torch.float64, device=query.device)
     for first in range(0, len(query), 1 << 12):
@@ -194,8 +196,20 @@ def _check_words(metric: str, method: str, choose: str) -> None:
             raise DataError(f"found {name}={found!r}, expected {', '.join(map(repr, expected))}.")
 
 
+def as_tensor(given: Any, what: str) -> Tensor:
+    """Take numbers of NumPy, pandas or torch as a tensor without gradient; memory is shared where it can be."""
+    if isinstance(given, Tensor):
+        return given.detach()
+    values = np.ascontiguousarray(given)
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"{what}: found {values.dtype}, expected numbers. Fix: a dense array or tensor of numbers.")
+    if values.dtype.itemsize > 8 or not values.dtype.isnative:
+        values = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
+    return torch.from_numpy(values if values.flags.writeable else values.copy())
+
+
 def _points(given: Array, what: str) -> Tensor:
-    points = given.detach() if isinstance(given, Tensor) else torch.from_numpy(np.ascontiguousarray(given))
+    points = as_tensor(given, what)
     if points.ndim != 2 or not points.shape[1]:
         raise DataError(f"{what}: found shape {tuple(points.shape)}, expected points x dimensions.")
     if points.dtype not in (torch.float32, torch.float64):
@@ -243,7 +257,7 @@ def _jobs(
 def _codes(given: Array | None, count: int, device: torch.device, what: str, choose: str) -> Tensor:
     if given is None:
         raise DataError(f"choose={choose!r} needs `{what}`, found None. Fix: pass the batch of each point.")
-    codes = given if isinstance(given, Tensor) else torch.from_numpy(np.ascontiguousarray(given))
+    codes = as_tensor(given, what)
     if codes.shape != (count,) or codes.is_floating_point():
         raise DataError(
             f"{what}: found {codes.dtype} of shape {tuple(codes.shape)}, expected whole numbers of shape ({count},)."

@@ -234,7 +234,7 @@ rna_cell-mutual-atac_cell 2)
         )
     match: dict[str, Any] = {}
     if second == "pair":
-        right, match["pairs"] = same_cells(left, right, modalities)
+        right, rep, match["pairs"] = same_cells(left, right, rep, modalities)
     trained = [training_mask(side, training, name) for side, name in zip((left, right), modalities, strict=True)]
     points, match["features"] = in_one_space((left, right), modalities, rep, n_components, trained, seed)
     sides = [
@@ -250,7 +250,7 @@ rna_cell-mutual-atac_cell 2)
         if rep is None:
             ndata.setdefault(side.ntype, {})["training"] = torch.from_numpy(mask)
         if keep_embedding:
-            ndata.setdefault(side.ntype, {})["embedding"] = side.points.float().cpu()
+            ndata.setdefault(side.ntype, {})["embedding"] = side.points.to("cpu", torch.float32, copy=True)
         if within:
             etype = (side.ntype, "neighbors", side.ntype)
             edges[etype], edata[etype] = _near(find(side.points, k=within), "umap")
