@@ -207,6 +207,21 @@ def test_given_scores_as_many_pairs_as_possible_then_the_largest_sum(n, m, seed)
     assert total(found, scores) == pytest.approx(best[1])
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-20, 1e-12, 1.0, 1e300])
+def test_scores_of_any_size(size):
+    scores = np.random.default_rng(0).random((30, 40)) - 0.5
+    found = assign_scores(sparse.coo_array(scores * size))
+    assert is_matching(found, 30)
+    rows, columns = linear_sum_assignment(scores, maximize=True)
+    assert total(found, scores) == pytest.approx(scores[rows, columns].sum(), rel=1e-9)
+
+
+def test_scores_at_the_ends_of_the_floats_and_in_half_precision():
+    largest = np.finfo(np.float64).max
+    np.testing.assert_array_equal(assign_scores([[largest, -largest], [0.0, largest]]).toarray(), np.eye(2))
+    np.testing.assert_array_equal(assign_scores(np.array([[1, 3], [2, 2]], np.float16)).toarray(), [[0, 1], [1, 0]])
+
+
 def test_a_score_of_zero_is_a_score():
     table = sparse.csr_array(([0.0, 0.0], ([0, 1], [1, 0])), shape=(2, 2))
     np.testing.assert_array_equal(assign_scores(table).toarray(), [[0, 1], [1, 0]])
@@ -222,6 +237,8 @@ def test_a_score_of_zero_is_a_score():
         (np.ones((3, 1)), np.ones((3, 1)), {"share": 2.0}, "share=2.0, expected k of 1 or more and a share"),
         (np.ones((3, 1)), np.ones((3, 1)), {"metric": "l2"}, "found metric='l2'"),
         (np.ones((3, 1)), np.ones((3, 1)), {"groups": ("ab", "abc")}, "found 1 for 3 rows of left"),
+        (np.full((3, 1), 1e300), np.ones((3, 1)), {}, r"left: 3 of 3 values are beyond 1e\+15"),
+        (np.ones((3, 1)), np.full((3, 1), -1e25), {"metric": "dot"}, "right: 3 of 3 values are beyond"),
     ],
 )
 def test_what_cannot_be_matched(left, right, options, message):

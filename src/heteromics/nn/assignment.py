@@ -33,6 +33,8 @@ Weights = Literal["similarity", "softmax"]
 Weigh = Callable[[Int, Int], NDArray[np.float32]]
 _SETTLED = 4_096  # pairs settled at a time by a dense assignment: 134 MB
 _DOUBTFUL = 0.01
+_LARGEST = 1e15
+"""Of an embedding's values: the square, over 10 million dimensions, is well below the largest float32."""
 
 
 def assign(
@@ -163,7 +165,8 @@ def assign_scores(scores: Any) -> sparse.csr_array:
     array([[0., 1., 0.],
            [1., 0., 0.]], dtype=float32)
     """
-    given = sparse.coo_array(scores, copy=True)
+    narrow = getattr(scores, "dtype", None) == np.float16  # which SciPy does not hold
+    given = sparse.coo_array(scores.astype(np.float32) if narrow else scores, copy=True)
     given.sum_duplicates()
     if strange := int((~np.isfinite(given.data)).sum()):
         raise DataError(f"assign_scores: {strange:,} of {given.nnz:,} scores are NaN or infinite.")
@@ -171,11 +174,10 @@ def assign_scores(scores: Any) -> sparse.csr_array:
     row, column = (given.col, given.row) if turned else (given.row, given.col)
     small, large = sorted(given.shape)
     value = given.data.astype(np.float64)
-    width = max(float(np.ptp(value)), 1.0) if value.size else 1.0
     if not small:
         return _ones(np.empty(0, np.int64), np.empty(0, np.int64), given.shape)
     free = np.arange(small)
-    real = value - value.min(initial=np.inf) + (small + 1) * width + 1.0
+    real = _from_zero_to_one(value) + small + 2
     found = _full_matching(
         np.concatenate([row, free]),
         np.concatenate([column, free + large]),
@@ -185,6 +187,15 @@ def assign_scores(scores: Any) -> sparse.csr_array:
     chosen = np.flatnonzero(found < large)
     pair = (found[chosen], chosen) if turned else (chosen, found[chosen])
     return _ones(pair[0], pair[1], given.shape)
+
+
+def _from_zero_to_one(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shift and scale values to [0, 1], so that a number beside them takes none of their digits."""
+    if not value.size:
+        return value
+    halved = value / 2  # the difference of the largest floats is none
+    width = float(np.ptp(halved))
+    return (halved - halved.min()) / (width or 1.0)
 
 
 def _match(
@@ -314,6 +325,11 @@ def _embedding(values: ArrayLike | Tensor, what: str, metric: Metric, device: st
     if strange := int((~given.isfinite()).sum()):
         raise DataError(f"{what}: {strange:,} of {given.numel():,} values are NaN or infinite.")
     table = given.to(device=device, dtype=torch.float32)
+    if beyond := int((table.abs() > _LARGEST).sum()):
+        raise DataError(
+            f"{what}: {beyond:,} of {given.numel():,} values are beyond {_LARGEST:.0e}, where products leave float32. "
+            "Fix: scale the embedding."
+        )
     return torch.nn.functional.normalize(table, dim=1) if metric == "cosine" else table
 
 
