@@ -1,5 +1,7 @@
 """Encodings of a graph: values by hand and by libraries, components, permutation, error bounds, the cache."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -472,6 +474,16 @@ def test_cache_is_read_only_for_the_same_graph_and_parameters(tmp_path, monkeypa
     laplacian_encoding(graph, LINKS, 3, weight=None, cache=tmp_path)
     assert len(list(tmp_path.iterdir())) == 5
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".safetensors"]
+
+
+def test_threads_may_fill_one_cache(tmp_path):
+    graph = as_graph(random_graph(300, 900))
+    expected = random_walk_encoding(graph, LINKS, 3)
+    for turn in range(8):
+        with ThreadPoolExecutor(8) as pool:
+            made = [pool.submit(random_walk_encoding, graph, LINKS, 3, cache=tmp_path / str(turn)) for _ in range(8)]
+        assert all(torch.equal(one.result(), expected) for one in made)
+        assert len(list((tmp_path / str(turn)).iterdir())) == 1
 
 
 def test_numbers_of_numpy_are_those_of_python_in_cache_and_note(tmp_path):

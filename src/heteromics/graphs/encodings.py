@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -268,7 +268,7 @@ def _kept(
         return found
     made = {name: tensor.contiguous() for name, tensor in compute().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.part-{os.getpid()}")
+    fresh = path.with_name(f".{path.name}.part-{uuid.uuid4().hex}")  # threads and machines may write the same
     fresh.write_bytes(save(made, {"key": key, "sha256": _digest(made)}))
     fresh.replace(path)
     return made
