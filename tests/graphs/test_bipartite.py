@@ -159,6 +159,15 @@ def test_gene_ids_go_before_names():
     assert bipartite(rna, atac, store).meta["match"]["gene"]["version_stripped"] == 13
 
 
+@pytest.mark.parametrize("column", ["gene_id", "gene_ids"])
+def test_genes_without_an_identifier_join_by_name(column):
+    rna, atac, store = toy()
+    rna.var[column] = [np.nan if i in (2, 5) else f"ENSG{i:02}" for i in range(14)]
+    rna.var_names = [name if i in (2, 5) else f"alias{i}" for i, name in enumerate(rna.var_names)]
+    match = bipartite(rna, atac, store).meta["match"]["gene"]
+    assert match == {"absent": 1, "matched": 13, "unplaced": ["alias13"]}
+
+
 def test_attributes_come_from_training_cells_alone():
     rna, atac, store = toy()
     training = [f"c{i}" for i in range(6)]
@@ -338,6 +347,22 @@ def test_bad_input(change, error, message):
     rna, atac, store = spoiled(change)
     with pytest.raises(error, match=message):
         bipartite(rna, atac, store)
+
+
+def test_values_that_are_no_counts_may_not_be_negative():
+    rna, atac, store = spoiled(negative)
+    with pytest.raises(GraphError, match="rna: 1 of .* values are below zero, expected none"):
+        bipartite(rna, atac, store, expect="any")
+    rna.X.data[3] = 0.5
+    assert ((rna.X.data == 0.5) == (np.arange(rna.X.nnz) == 3)).all()
+    assert bipartite(rna, atac, store, expect="any").validate().edata(EXPRESSES)["weight"].min() == 0.5
+
+
+def test_training_cells_of_any_collection():
+    rna, atac, store = toy()
+    want = bipartite(rna, atac, store, training_cells=["c1", "c4"]).ndata("gene")["attributes"]
+    for given in ({"c1", "c4"}, pd.Index(["c4", "c1"]), pd.Categorical(["c1", "c4"]), ("c1", "c4")):
+        assert torch.equal(bipartite(rna, atac, store, training_cells=given).ndata("gene")["attributes"], want)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import anndata
+import mudata
 import numpy as np
 import pytest
 import torch
@@ -24,16 +26,46 @@ def made(tmp_path_factory):
     return multiome, folder / "multiome.h5mu", db
 
 
-def test_plan_counts_what_build_makes(made):
+PLANS = [
+    ("cell_feature", []),
+    ("cell_feature", ["interactions.use=true"]),
+    ("cell_feature", ["other_modalities=[{modality: protein, values: normalised}]"]),
+    ("bipartite", []),
+    ("bipartite", ["mask=window"]),
+    ("multiomics", ["n_components=8"]),
+    ("multiomics", ["n_components=8", "atac={modality: atac}", "protein=null"]),
+    ("mutual_neighbors", ["right={modality: protein, values: normalised}", "space.obsm=spatial", "within=3"]),
+    ("spatial", []),
+]
+
+
+@pytest.mark.parametrize(("recipe", "sets"), PLANS, ids=[" ".join([name, *sets]) for name, sets in PLANS])
+def test_plan_counts_what_build_makes(made, recipe, sets):
     _, data, db = made
-    for recipe in ("cell_feature", "bipartite"):
-        planned, graph = plan(recipe, data, db), build(recipe, data, db)
-        assert planned.nodes == {ntype: graph.num_nodes(ntype) for ntype in planned.nodes}
-        known = {relation: n for relation, n in planned.edges.items() if n is not None}
-        there = {etype[1]: graph.num_edges(etype) for etype in graph.canonical_etypes}
-        assert known == {relation: there[relation] for relation in known}
-        assert set(there) == set(planned.edges)
-        assert planned.rows()[-1]["number"] == planned.bytes
+    planned, graph = plan(recipe, data, db, sets=sets), build(recipe, data, db, sets=sets).validate()
+    assert planned.nodes == {ntype: graph.num_nodes(ntype) for ntype in graph.ntypes}
+    long = any("-" in key for key in planned.edges)
+    there = {"-".join(etype) if long else etype[1]: graph.num_edges(etype) for etype in graph.canonical_etypes}
+    assert set(there) == set(planned.edges)
+    known = {relation: n for relation, n in planned.edges.items() if n is not None}
+    assert known == {relation: there[relation] for relation in known}
+    assert planned.rows()[-1]["number"] == planned.bytes
+
+
+@pytest.mark.parametrize("form", ["dense", "mixed"])
+def test_plan_promises_no_number_that_metadata_do_not_tell(made, tmp_path, form):
+    multiome, _, _ = made
+    rna, protein = (multiome.mdata[name].copy() for name in ("rna", "protein"))
+    path = tmp_path / "a.h5ad"
+    if form == "dense":
+        rna.X = rna.X.toarray()
+        rna.write_h5ad(path)
+    else:
+        rna.var["feature_types"], protein.var["feature_types"] = "Gene Expression", "Antibody Capture"
+        anndata.concat([rna, protein], axis=1, merge="same").write_h5ad(path)
+    planned, graph = plan("cell_feature", path), build("cell_feature", path)
+    assert planned.nodes == {"cell": 80, "feature": graph.num_nodes("feature")}
+    assert planned.edges == {"expresses": None, "expressed_by": None}
 
 
 def test_sizes_come_from_metadata(made):
@@ -70,6 +102,23 @@ def test_training_cells_come_from_a_column(made):
         build("cell_feature", data, sets=["training.column=parts"])
     with pytest.raises(GraphError, match=r"no cell has part = 'validation'; found test, train"):
         build("cell_feature", data, sets=["training.column=part", "training.value=validation"])
+
+
+def test_training_cells_of_modalities_whose_cells_differ(made, tmp_path):
+    multiome, _, db = made
+    rna, atac = (multiome.mdata[name].copy() for name in ("rna", "atac"))
+    atac = atac[20:].copy()
+    atac.obs_names = [f"atac_{name}" if place >= 20 else name for place, name in enumerate(atac.obs_names)]
+    with mudata.set_options(pull_on_update=False):
+        both = mudata.MuData({"rna": rna, "atac": atac})
+        both.write(tmp_path / "apart.h5mu")
+        graph = build("bipartite", tmp_path / "apart.h5mu", db, sets=["training.column=part"])
+        assert graph.ndata("rna_cell")["training"].tolist() == [place < 50 for place in range(80)]
+        assert graph.ndata("atac_cell")["training"].tolist() == [place < 30 for place in range(60)]
+        both["atac"].obs.iloc[3, both["atac"].obs.columns.get_loc("part")] = "test"
+        both.write(tmp_path / "disputed.h5mu")
+    with pytest.raises(GraphError, match="1 cells have part = 'train' in one modality alone: cell_24"):
+        build("bipartite", tmp_path / "disputed.h5mu", db, sets=["training.column=part"])
 
 
 def test_diff_names_what_differs(made):

@@ -54,6 +54,10 @@ class Interactions:
             raise GraphError(f"interactions: found weighting={self.weighting!r}, expected 'score' or 'one'.")
         if self.threshold is not None and not np.isfinite(self.threshold):
             raise GraphError(f"interactions: found threshold={self.threshold}, expected a number or None.")
+        if isinstance(self.sources, str):
+            raise GraphError(
+                f"interactions: found sources={self.sources!r}, expected a list, such as [{self.sources!r}]."
+            )
 
     def parameters(self) -> dict[str, Any]:
         """Return what is noted in a graph."""

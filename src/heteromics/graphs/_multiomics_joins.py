@@ -41,9 +41,16 @@ def place_genes(rna: AnnData, store: PriorStore) -> Placed:
     GraphError
         When no gene is in the store.
     """
+    row, outcome = find_genes(rna, store)
+    return _placed("gene", rna, store, row, outcome)
+
+
+def find_genes(rna: AnnData, store: PriorStore) -> tuple[Ints, list[str]]:
+    """Row of each gene in the store, -1 where there is none, and how it was found: by identifier, else by name."""
+    from heteromics.graphs._members import texts
     from heteromics.priors.identifiers import store_names
 
-    keys = [rna.var[name].astype(str).tolist() for name in _ID_COLUMNS if name in rna.var]
+    keys = [texts(rna.var[name]).tolist() for name in _ID_COLUMNS if name in rna.var]
     row, outcome = np.full(rna.n_vars, -1, dtype=np.int64), ["absent"] * rna.n_vars
     for names in [*keys, list(map(str, rna.var_names))]:
         open_ = np.flatnonzero(row < 0)
@@ -51,7 +58,7 @@ def place_genes(rna: AnnData, store: PriorStore) -> Placed:
         row[open_] = found.row
         for place, said in zip(open_.tolist(), found.outcome, strict=True):
             outcome[place] = said
-    return _placed("gene", rna, store, row, outcome)
+    return row, outcome
 
 
 def place_peaks(atac: AnnData, store: PriorStore) -> Placed:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -185,7 +187,7 @@ def available(
 
 
 def check_tables(given: Mapping[str, Any] | None, tables: Sequence[str], what: str) -> None:
-    """Stop at a parameter for a table that no edges are made from, or that has no such column.
+    """Stop at a parameter of another form, or for a table that no edges are made from or that has no such column.
 
     Raises
     ------
@@ -199,11 +201,18 @@ def check_tables(given: Mapping[str, Any] | None, tables: Sequence[str], what: s
             return any(column.name == "source" for column in SCHEMAS[table].columns)
         return SCHEMAS[table].score is not None
 
+    if given is not None and not isinstance(given, Mapping):
+        raise GraphError(f"{what}: found {given!r}, expected it by table, such as {{'gene_gene': ...}}.")
     known = [table for table in tables if fits(table)]
     if unknown := sorted(set(given or ()) - set(known)):
         raise GraphError(
             f"{what}: found {', '.join(unknown)}, expected among the tables in use {', '.join(known) or 'none'}."
         )
+    for table, value in (given or {}).items():
+        if what == "sources" and isinstance(value, str):
+            raise GraphError(f"sources: found {value!r} for {table}, expected a list, such as [{value!r}].")
+        if what == "min_score" and (not isinstance(value, Real) or math.isnan(float(value))):
+            raise GraphError(f"min_score: found {value!r} for {table}, expected a number.")
 
 
 def _keys(table: str) -> str:

@@ -74,8 +74,8 @@ def bipartite(
     ----------
     rna, atac
         Cells x genes and cells x peaks, counts in ``X``, in memory or backed (:func:`heteromics.data.open_backed`). The
-        cells may be the same, overlap or differ. Genes are looked up in the store by ``var["gene_id"]`` if there is
-        one, else by name (id or symbol); peaks by name or interval.
+        cells may be the same, overlap or differ. Genes are looked up in the store by ``var["gene_id"]`` or
+        ``var["gene_ids"]``, and those not found so by name (id or symbol); peaks by name or interval.
     store
         With tables ``chromosome``, ``gene`` and ``peak``; attributes from ``gene_attribute`` and ``peak_attribute``
         where it has them.
@@ -100,7 +100,7 @@ def bipartite(
         Columns of ``obs`` with the type and the batch (donor, sample) of each cell, kept where there is one; pairs and
         splits are made by them, see :func:`heteromics.tasks.make_pairs`.
     expect
-        ``"any"`` allows values that are no counts.
+        ``"any"`` allows values that are no counts, none below zero.
 
     Returns
     -------
@@ -299,6 +299,11 @@ def _counts(values: Any, order: Int, what: str, expect: Literal["counts", "any"]
     from heteromics.data.blocks import as_csr
 
     counts = as_csr(values, what, "normalised" if expect == "any" else expect)
+    if below := int((counts.data < 0).sum()):
+        raise GraphError(
+            f"{what}: {below:,} of {counts.nnz:,} values are below zero, expected none: means over cells are of their "
+            "share of the cell's total.\n  Fix: give values before they are centred."
+        )
     rank = np.empty(order.size, dtype=counts.indices.dtype)
     rank[order] = np.arange(order.size)
     np.take(rank, counts.indices, out=counts.indices, mode="clip")  # in place; the indices were checked
@@ -311,7 +316,7 @@ def _counts(values: Any, order: Int, what: str, expect: Literal["counts", "any"]
 def _training_rows(data: AnnData, training_cells: Cells | None, what: str) -> NDArray[np.bool_]:
     if training_cells is None:
         return np.ones(data.n_obs, dtype=bool)
-    asked = np.asarray(training_cells)
+    asked = _listed(training_cells)
     if asked.dtype == bool:
         if asked.shape != (data.n_obs,):
             raise GraphError(
@@ -327,7 +332,7 @@ def _training_rows(data: AnnData, training_cells: Cells | None, what: str) -> ND
 
 
 def _check_training(training_cells: Cells | None, rna: AnnData, atac: AnnData) -> None:
-    asked = np.asarray(() if training_cells is None else training_cells)
+    asked = _listed(() if training_cells is None else training_cells)
     if asked.dtype == bool or not asked.size:
         return
     known = np.concatenate([_names(rna.obs_names), _names(atac.obs_names)])
@@ -353,10 +358,10 @@ def _codes(chrom: Any, store: PriorStore) -> Int:
 
 def _place_genes(rna: AnnData, store: PriorStore) -> tuple[Int, list[str], Int, Int]:
     """Row of each gene in the store and how it was found; chromosome codes and positions of the store's genes."""
-    from heteromics.priors.identifiers import store_names
+    from heteromics.graphs._multiomics_joins import find_genes
 
     table = store.frame("gene")
-    row, outcome, _ = store_names(store, list(map(str, rna.var.get("gene_id", rna.var_names))))
+    row, outcome = find_genes(rna, store)
     return row, outcome, _codes(table["chrom"], store), table["tss"].to_numpy(np.int64)
 
 
@@ -400,6 +405,10 @@ def _labels(
             known = values.where(values.notna(), None)
             coded[ntype][feature] = torch.tensor([code.get(str(label), -1) for label in known], dtype=torch.int64)
     return coded, words
+
+
+def _listed(cells: Cells) -> NDArray[Any]:
+    return np.asarray(cells if hasattr(cells, "dtype") else list(cells))
 
 
 def _names(index: Any) -> NDArray[np.str_]:

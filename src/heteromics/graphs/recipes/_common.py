@@ -64,6 +64,29 @@ class TrainingConfig:
             raise GraphError(f"training: no cell has {self.column} = {self.value!r}; found {some(words, 6)}.")
         return chosen
 
+    def cells_of_all(self, *parts: AnnData) -> NDArray[np.str_] | None:
+        """Return the training cells of modalities whose cells may differ, from each that has the column.
+
+        Raises
+        ------
+        MissingLayer, GraphError
+            As :meth:`cells`; and for a cell that is a training cell in one modality alone of those that have it.
+        """
+        saying = [part for part in parts if self.column in part.obs] or list(parts[:1])
+        found = [self.cells(part) for part in saying]
+        chosen = [names for names in found if names is not None]
+        if not chosen:
+            return None
+        every = np.unique(np.concatenate(chosen))
+        for part, names in zip(saying, chosen, strict=True):
+            disputed = np.setdiff1d(np.intersect1d(every, part.obs_names.to_numpy(str)), names)
+            if disputed.size:
+                raise GraphError(
+                    f"training: {disputed.size} cells have {self.column} = {self.value!r} in one modality alone: "
+                    f"{some(disputed)}.\n  Fix: give a cell the same value in all modalities."
+                )
+        return every
+
 
 class Outline(NamedTuple):
     """Nodes and edges by type, None where only the work itself can tell, and bytes of the edges that are known."""

@@ -65,7 +65,7 @@ class BipartiteRecipe:
             store,
             mask=self.mask,
             within_bp=self.within_bp,
-            training_cells=self.training.cells(rna),
+            training_cells=self.training.cells_of_all(rna, atac),
             gene_attributes=self.gene_attributes,
             peak_attributes=self.peak_attributes,
             cell_type=self.cell_type,
