@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from heteromics.data.splits import (
@@ -141,6 +142,23 @@ def test_validation_can_be_a_share_of_every_other_group():
 def test_groups_that_cannot_be_held_out(options, message):
     with pytest.raises(DataError, match=message):
         hold_out(donors, **options)
+
+
+@pytest.mark.parametrize("none", [None, np.nan, pd.NA])
+def test_a_missing_group_is_no_group(none):
+    groups = pd.Series(["d1", none, "d2", "d3"], dtype=object)
+    for split in (
+        lambda: hold_out(groups, test=["d3"]),
+        lambda: split_cells(4, seed=0, groups=groups),
+        lambda: check_groups_apart(np.array([0, 0, 0, 2]), groups),
+    ):
+        with pytest.raises(DataError, match="groups: 1 of 4 cells have none"):
+            split()
+
+
+def test_a_share_to_validate_on_is_any_number():
+    one, other = (hold_out(donors, test=["d1"], validation=share) for share in (0.25, np.float32(0.25)))
+    assert np.array_equal(one, other)
 
 
 def test_groups_on_both_sides_are_named():

@@ -237,6 +237,7 @@ def test_a_score_of_zero_is_a_score():
         (np.ones((3, 1)), np.ones((3, 1)), {"share": 2.0}, "share=2.0, expected k of 1 or more and a share"),
         (np.ones((3, 1)), np.ones((3, 1)), {"metric": "l2"}, "found metric='l2'"),
         (np.ones((3, 1)), np.ones((3, 1)), {"groups": ("ab", "abc")}, "found 1 for 3 rows of left"),
+        (np.ones((2, 1)), np.ones((2, 1)), {"groups": [["a", None]] * 2}, "groups of left: 1 of 2 cells"),
         (np.full((3, 1), 1e300), np.ones((3, 1)), {}, r"left: 3 of 3 values are beyond 1e\+15"),
         (np.ones((3, 1)), np.full((3, 1), -1e25), {"metric": "dot"}, "right: 3 of 3 values are beyond"),
     ],

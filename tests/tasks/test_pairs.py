@@ -3,11 +3,13 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from heteromics.errors import DataError
 from heteromics.tasks import make_pairs
+from heteromics.tasks.pairs import labelled
 
 TYPES = np.array(list("aabbcabcbb"))
 DONORS = np.array([1, 1, 1, 2, 2, 2, 2, 3, 3, 1])
@@ -56,6 +58,31 @@ def test_order_of_groups_and_names_of_groups_do_not_matter():
     plain, _ = make_pairs(np.arange(10), TYPES, mode="hard", seed=4)
     assert np.array_equal(alone, plain)
     assert labels.sum() == 10
+
+
+@pytest.mark.parametrize("form", [pd.Categorical, pd.Series, lambda types: pd.array(types, dtype="string")])
+def test_a_missing_type_is_unknown(form):
+    types = ["a", "a", None, "b", "unknown", "b", np.nan]
+    assert labelled(form(types)).tolist() == [True, True, False, True, False, True, False]
+    for mode in ("easy", "hard", "random"):
+        expected = make_pairs(np.arange(7), [name if isinstance(name, str) else "unknown" for name in types], mode=mode)
+        for one, other in zip(make_pairs(np.arange(7), form(types), mode=mode), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"cells": [True, False, True]}, "cells: found bool, expected row numbers"),
+        ({"cells": [0.0, 1.0, 2.5]}, "cells: found float64, expected row numbers"),
+        ({"within": ["x", None, "x"]}, "within: 1 of 3 cells have none"),
+        ({"within": pd.Series(["x", "x", np.nan])}, "within: 1 of 3 cells have none"),
+        ({"ratio": np.nan}, "ratio=nan"),
+    ],
+)
+def test_what_cannot_be_paired(given, message):
+    with pytest.raises(DataError, match=message):
+        make_pairs(**{"cells": [0, 1, 2], "types": list("aab"), **given})
 
 
 def test_groups_without_a_negative_pair():

@@ -7,6 +7,7 @@ named, :func:`check_groups_apart` makes sure of it, and :func:`few_cells` keeps 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,8 @@ def split_cells(
     Raises
     ------
     DataError
-        For shares that are no shares, lengths that differ, names that repeat, or fewer groups than parts.
+        For shares that are no shares, lengths that differ, names that repeat, cells without a group, or fewer groups
+        than parts.
 
     Examples
     --------
@@ -66,6 +68,7 @@ def split_cells(
     rng = np.random.default_rng(seed)
     codes = np.empty(order.size, np.int8)
     if groups is not None:
+        check_all_named(groups, "groups")
         codes[order] = _by_group(_factor(groups, order, "groups"), share, rng)
     elif labels is not None:
         codes[order] = _by_label(_factor(labels, order, "labels"), share, rng)
@@ -102,16 +105,18 @@ def hold_out(
     Raises
     ------
     DataError
-        For a group that has no cell or is named for both parts, or when no training cell would be left.
+        For a group that has no cell or is named for both parts, cells without a group, or when no training cell would
+        be left.
 
     Examples
     --------
     >>> hold_out(["d1", "d1", "d2", "d3"], test=["d3"], validation=["d2"])
     array([0, 0, 1, 2], dtype=int8)
     """
+    check_all_named(groups, "groups")
     group = np.asarray(groups, dtype=str)
     named = {"test": np.unique(np.asarray(test, dtype=str))}
-    if not isinstance(validation, int | float):
+    if not isinstance(validation, Real):
         named["validation"] = np.unique(np.asarray(validation, dtype=str))
     asked = np.concatenate(list(named.values()))
     absent, twice = np.setdiff1d(asked, group), asked.size - np.unique(asked).size
@@ -150,6 +155,7 @@ def check_groups_apart(codes: Codes, groups: Sequence[object] | NDArray[Any], wh
     DataError
         Naming the groups that do, and how many cells.
     """
+    check_all_named(groups, what)
     group = np.asarray(groups, dtype=str)
     if group.shape != np.shape(codes):
         raise DataError(f"found {group.size} {what} for {np.size(codes)} cells, expected one per cell.")
@@ -161,6 +167,25 @@ def check_groups_apart(codes: Codes, groups: Sequence[object] | NDArray[Any], wh
             f"{both.size} {what} stand on both sides of the split ({some(both)}), with {cells:,} of "
             f"{int(tested.sum()):,} test cells: what is learnt of them in training is known in testing. "
             "Fix: split_cells(..., groups=...) or hold_out."
+        )
+
+
+def check_all_named(groups: Sequence[object] | NDArray[Any], what: str) -> None:
+    """Make sure that every cell has a group: a missing one would pass for a group of its own.
+
+    Raises
+    ------
+    DataError
+        How many are None or NaN.
+    """
+    group = np.asarray(groups)
+    if group.dtype.kind not in "Of":
+        return
+    import pandas as pd
+
+    if missing := int(pd.isna(group).sum()):
+        raise DataError(
+            f"{what}: {missing:,} of {group.size:,} cells have none (None or NaN). Fix: leave them out or name them."
         )
 
 

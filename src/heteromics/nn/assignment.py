@@ -22,6 +22,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from torch import Tensor
 
+from heteromics.data.splits import check_all_named
 from heteromics.errors import DataError, some
 from heteromics.nn._candidates import Edges, Tile, best_pairs
 
@@ -81,8 +82,8 @@ def assign(
     Raises
     ------
     DataError
-        For shapes that do not fit, values that are no numbers, a group that only one side has, or a parameter that is
-        none of those known.
+        For shapes that do not fit, values that are no numbers, a cell without a group, a group that only one side has,
+        or a parameter that is none of those known.
 
     Warns
     -----
@@ -297,6 +298,8 @@ def _members(groups: tuple[ArrayLike, ArrayLike] | None, n: int, m: int) -> list
     """Rows of each group on both sides."""
     if groups is None:
         return [(np.arange(n), np.arange(m))]
+    for side, what in zip(groups, ("left", "right"), strict=True):
+        check_all_named(np.asarray(side), f"groups of {what}")
     sides = [np.asarray(side).astype(str) for side in groups]
     if [side.shape for side in sides] != [(n,), (m,)]:
         raise DataError(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from heteromics.data.splits import check_all_named
 from heteromics.errors import DataError, some
 
 Int = NDArray[np.int64]
@@ -17,15 +18,25 @@ UNKNOWN = "unknown"
 
 
 def labelled(types: ArrayLike) -> NDArray[np.bool_]:
-    """Return which cells have a type: not ``"unknown"`` among names, not negative among codes, shape (n,).
+    """Return which cells have a type: neither ``"unknown"`` nor missing among names, no negative code, shape (n,).
 
     Examples
     --------
     >>> labelled(["B", "unknown"]).tolist(), labelled([-1, 0]).tolist()
     ([True, False], [False, True])
     """
-    given = np.asarray(types)
+    given = _types(types)
     return given >= 0 if given.dtype.kind in "iuf" else given != UNKNOWN
+
+
+def _types(given: ArrayLike) -> NDArray[Any]:
+    """Codes as they are, or names, those that are missing as ``"unknown"``."""
+    types = np.asarray(given)
+    if types.dtype.kind != "O":
+        return types
+    import pandas as pd
+
+    return np.where(pd.isna(types), UNKNOWN, types).astype(str)
 
 
 def make_pairs(
@@ -44,8 +55,8 @@ def make_pairs(
     cells
         Rows of the cells of one split, shape (n,); or rows of their RNA and their ATAC profiles, shape (n, 2).
     types
-        Cell type of each, shape (n,), names or codes; ``"unknown"`` or -1 where there is none. Easy and hard pairs,
-        positives among them, are of cells with a type alone.
+        Cell type of each, shape (n,), names or codes; ``"unknown"``, missing (None, NaN) or -1 where there is none.
+        Easy and hard pairs, positives among them, are of cells with a type alone.
     mode
         Negatives: ``"easy"``, uniform over pairs of different types [the paper's numbers]; ``"hard"``, a cell and
         another of its type, types in proportion to their size [the code's other mode]; ``"random"``, any two cells.
@@ -66,8 +77,9 @@ def make_pairs(
     Raises
     ------
     DataError
-        When no negative of this kind exists, no cell has a type and the mode needs it, or lengths differ. With
-        ``within`` positives of cells for which there is no negative in their group stay.
+        When no negative of this kind exists, no cell has a type and the mode needs it, cells are no row numbers, one
+        has no group, or lengths differ. With ``within`` positives of cells for which there is no negative in their
+        group stay.
 
     Examples
     --------
@@ -80,15 +92,19 @@ def make_pairs(
     >>> sorted(set(map(tuple, pairs[4:].tolist())))
     [(2, 7), (4, 9), (7, 2), (9, 4)]
     """
-    rows = np.asarray(cells, dtype=np.int64)
+    rows = np.asarray(cells)
+    if rows.size and rows.dtype.kind not in "iu":
+        raise DataError(f"cells: found {rows.dtype}, expected row numbers. Fix: of a mask take np.flatnonzero(mask).")
+    rows = rows.astype(np.int64)
     rows = np.stack([rows, rows], axis=1) if rows.ndim == 1 else rows
-    given = np.asarray(types)
+    given = _types(types)
     group = np.zeros(len(rows), dtype=np.int64) if within is None else np.asarray(within)
-    if len(given) != len(rows) or len(group) != len(rows) or mode not in NEGATIVES or ratio <= 0:
+    if len(given) != len(rows) or len(group) != len(rows) or mode not in NEGATIVES or not 0 < ratio < np.inf:
         raise DataError(
             f"found {len(rows)} cells, {len(given)} types, {len(group)} groups, mode={mode!r}, ratio={ratio}; expected "
             f"a type and a group per cell, a mode among {', '.join(NEGATIVES)} and a ratio above 0."
         )
+    check_all_named(group, "within")
     if mode != "random":
         known = labelled(given)
         if not known.any():
