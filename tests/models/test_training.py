@@ -6,6 +6,7 @@ import torch
 from heteromics.errors import FeaturesDiffer, ModelError
 from heteromics.models._io import SavedModel, check_features, load_model, save_model
 from heteromics.models._training import LAST_CHECKPOINT, fit_module, pick_device, seeded
+from heteromics.nn import Relation
 
 
 class Line(L.LightningModule):
@@ -100,14 +101,28 @@ def test_best_weights_are_restored_and_training_stops(batches):
     assert torch.nn.functional.mse_loss(module.layer(x), y).item() == pytest.approx(min(values))
 
 
-def test_resume_equals_one_long_run(batches, tmp_path):
-    whole, first, second = fresh(), fresh(), fresh(5)
-    fit(whole, batches, max_epochs=12)
-    fit(first, batches, max_epochs=6, folder=tmp_path, checkpoint_every=1)
+class Dropping(Line):
+    """Drops edges of a relation too."""
+
+    relation = Relation.from_csr([0, 2, 4], [0, 1, 0, 1], shape=(2, 2))
+
+    def training_step(self, batch, number):
+        edges = self.relation.spmm(torch.ones(2, 2), dropout=0.5).sum()
+        return super().training_step(batch, number) * (1 + edges)
+
+
+@pytest.mark.parametrize("every", [1, 10])  # written in an epoch, and at the end
+def test_resume_equals_one_long_run(batches, tmp_path, every):
+    whole, first = Dropping(), Dropping()
+    first.load_state_dict(whole.state_dict())
+    expected = fit(whole, batches, max_epochs=12)
+    fit(first, batches, max_epochs=6, folder=tmp_path, checkpoint_every=every)
     assert (tmp_path / LAST_CHECKPOINT).is_file()
-    history = fit(second, batches, max_epochs=12, folder=tmp_path, resume=True, checkpoint_every=1)
+    second = Dropping()
+    history = fit(second, batches, max_epochs=12, folder=tmp_path, resume=True, checkpoint_every=every)
     assert [entry["epoch"] for entry in history] == list(range(12))
-    assert history[-1]["validation_loss"] < history[5]["validation_loss"]
+    assert history == expected
+    assert torch.equal(second.layer.weight, whole.layer.weight)
 
 
 class Fragile(Line):

@@ -106,7 +106,8 @@ def fit_module(
     folder
         Where ``checkpoints/last.ckpt`` is kept, every ``checkpoint_every`` epochs and at the end; None: nowhere
     resume
-        Go on from that checkpoint: same optimiser state, epoch and best weights.
+        Go on from that checkpoint: same optimiser state, epoch, best weights and random state of torch, so that dropout
+        goes on as it would have without the break.
 
     Returns
     -------
@@ -126,6 +127,7 @@ def fit_module(
     best = _Best(monitor, mode)
     callbacks: list[Callback] = [
         best,
+        _Randomness(),
         _Patience(monitor, patience=patience, mode=mode, check_finite=True, check_on_train_epoch_end=True),
     ]
     if checkpoint is not None:
@@ -223,6 +225,28 @@ class _Best(Callback):
             state_dict["weights"],
             state_dict["history"],
         )
+
+
+class _Randomness(Callback):
+    """Lets the random state of torch travel with the checkpoints."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.loaded = state_dict
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take up the loaded state: what was drawn since, to set up the run, does not count."""
+        if self.loaded:
+            torch.set_rng_state(self.loaded["cpu"])
+            if self.loaded["cuda"] and torch.cuda.device_count() == len(self.loaded["cuda"]):
+                torch.cuda.set_rng_state_all(self.loaded["cuda"])
+            self.loaded = {}
 
 
 class _EpochProgress(Callback):
