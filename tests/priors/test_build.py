@@ -103,6 +103,26 @@ def test_two_builds_hold_the_same_rows_in_the_same_order(recipe, built):
             assert first.equals(second), name
 
 
+def test_the_content_hash_knows_sources_and_settings_and_not_the_way_a_store_was_built(recipe, built):
+    def content(name, sets=(), **options):
+        with PriorStore.build(recipe, built.with_name(name), sets=sets, progress=False, **options) as store:
+            return store.info["content_hash"]
+
+    with PriorStore.open(built) as store:
+        first = store.info["content_hash"]
+    assert content("again.duckdb") == first
+    nearer = content("nearer.duckdb", ["edges.gene_peak.within_bp=300"])
+    assert nearer != first
+    assert content("again.duckdb", ["edges.gene_peak.within_bp=300"], force=True) == nearer  # most steps are kept
+    sets = recipe.with_name("sets.gmt")
+    sets.write_text(sets.read_text().replace("NOGENE", "ALPHA"))
+    other = content("other.duckdb")
+    assert other not in (first, nearer)
+    assert content(built.name, force=True) == other
+    sets.write_text(sets.read_text().replace("SET_ONE", "SET_UNO"))  # as many rows of every table
+    assert content("renamed.duckdb") not in (first, nearer, other)
+
+
 def test_sizes_take_the_style_of_the_store(recipe, db):
     sets = ["assembly.chrom_style=ensembl", "nodes.gene.chrom_style=ensembl", "nodes.peak.chrom_style=ensembl"]
     with PriorStore.build(recipe, db, sets=sets, progress=False) as store:
