@@ -354,10 +354,15 @@ def test_members_are_averaged_and_kept_on_disk(data, graph, tmp_path):
 def test_resume_goes_on_from_the_checkpoint(data, graph, tmp_path):
     _, target, labelled = data
     config = dataclasses.replace(SMALL, patience=100)
-    options = {"seed": 3, "device": "cpu", "folder": tmp_path, "progress": False}
-    ScMoGNN(graph, config=config).fit(target[labelled], max_epochs=20, **options)
-    resumed = ScMoGNN(graph, config=config).fit(target[labelled], max_epochs=30, resume=True, **options)
+    assert config.edge_dropout > 0
+    options = {"seed": 3, "device": "cpu", "progress": False}
+    straight = ScMoGNN(graph, config=config).fit(target[labelled], max_epochs=30, **options)
+    ScMoGNN(graph, config=config).fit(target[labelled], max_epochs=20, folder=tmp_path, **options)
+    resumed = ScMoGNN(graph, config=config).fit(
+        target[labelled], max_epochs=30, resume=True, folder=tmp_path, **options
+    )
     assert [entry["epoch"] for entry in resumed.history] == list(range(30))
+    np.testing.assert_allclose(resumed.predict(), straight.predict(), rtol=1e-5, atol=1e-6)
 
 
 # ---- prediction
