@@ -3,6 +3,7 @@
 import json
 import shutil
 from itertools import chain
+from time import process_time
 
 import anndata
 import numpy as np
@@ -14,6 +15,7 @@ from anndata import AnnData
 
 from heteromics.errors import DataError, DuplicateNames, EmptyCells, GraphError, NotCounts
 from heteromics.graphs import cell_feature, load_graph, recipe
+from heteromics.graphs._shard_build import regrouped
 from heteromics.graphs.cell_feature import EXPRESSES, INTERACTS, PATHWAY, Interactions
 from heteromics.graphs.sampling import CellBatcher, join_cells
 from heteromics.graphs.schema import HeteroGraph
@@ -170,6 +172,19 @@ def test_blocks_may_come_from_a_generator_in_any_heights(tmp_path, sizes):
     empty = AnnData(obs=cells.obs, var=cells.var)
     sharded = build_shards(empty, tmp_path / "out", cells_per_shard=10, blocks=heights(cells.X, sizes))
     assert_same(join_cells(list(sharded)), cell_feature(cells))
+
+
+def test_one_long_block_costs_what_its_parts_cost():
+    """Cut into 10,000 shards: no part of the block is copied again for each."""
+    block = sp.random_array((50_000, 100), density=0.1, format="csr", dtype=np.float32, rng=np.random.default_rng(0))
+
+    def seconds(parts):
+        start = process_time()
+        assert sum(part.shape[0] for part in parts) == 50_000
+        return process_time() - start
+
+    alone = seconds(block[first : first + 5] for first in range(0, 50_000, 5))
+    assert seconds(regrouped([block], 50_000, 5)) < 4 * alone
 
 
 @pytest.mark.parametrize(

@@ -46,19 +46,23 @@ def regrouped(blocks: Iterable[Any], cells: int, size: int) -> Iterator[sparse.c
         seen += block.shape[0]
         if seen > cells:
             break
-        while waiting + block.shape[0] >= size:
-            cut = size - waiting
-            whole = not held and cut == block.shape[0]
-            yield block if whole else sparse.vstack([*held, block[:cut]], format="csr")
-            block, held, waiting = block[cut:], [], 0
-        if block.shape[0]:
-            held.append(block)
-            waiting += block.shape[0]
+        start, stop = 0, size - waiting
+        while stop <= block.shape[0]:
+            cut = _rows_of(block, start, stop)
+            yield sparse.vstack([*held, cut], format="csr") if held else cut
+            held, start, stop = [], stop, stop + size
+        if start < block.shape[0]:
+            held.append(_rows_of(block, start, block.shape[0]))
+        waiting = block.shape[0] + size - stop
     if seen != cells:
         more = " or more" if seen > cells else " in all"
         raise DataError(f"blocks: found {seen} rows{more}, expected {cells}: one for each cell in obs.")
     if held:
         yield sparse.vstack(held, format="csr")
+
+
+def _rows_of(block: sparse.csr_array, start: int, stop: int) -> sparse.csr_array:
+    return block if stop - start == block.shape[0] else block[start:stop]
 
 
 class CellFeatureShards:
