@@ -107,7 +107,7 @@ class H5ad:
                 f"{what} is {matrix.shape[0]} x {matrix.shape[1]}, expected {len(obs)} cells x {len(var)} features."
             )
         if not chosen.all():
-            matrix = assemble(matrix, what, "any", plain(matrix.dtype), columns=np.flatnonzero(chosen)).csr
+            matrix = assemble(matrix, what, "any", matrix.dtype, columns=np.flatnonzero(chosen)).csr
             var = var[chosen].copy()
         return Loaded(matrix, obs, var, self._mapping("obsm"), self._mapping("uns"))
 
@@ -209,13 +209,13 @@ def _is_array(stored: Any) -> bool:
 def _matrix(stored: Any, what: str, backed: bool) -> Any:
     """Read a matrix, or leave it on disk, where only its form is checked."""
     if _is_array(stored) and len(stored.shape) == 2:
-        return stored if backed else as_csr(stored, what, "any", plain(stored.dtype))
+        return stored if backed else as_csr(stored, what, "any", stored.dtype)
     form = str(stored.attrs.get("encoding-type", ""))
     if form in ("csr_matrix", "csc_matrix"):
         if backed:
             return sparse_dataset(stored)
         if plain(stored["data"].dtype) != stored["data"].dtype:
-            return as_csr(stored, what, "any", plain(stored["data"].dtype))
+            return as_csr(stored, what, "any", stored["data"].dtype)
     matrix: Any = element(stored)
     if not is_sparse(matrix):
         raise UnreadableFile(f"{what} is a {type(matrix).__name__}, expected a matrix.")

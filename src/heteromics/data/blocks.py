@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy import sparse
 
-from heteromics.data._stored import MOST_VALUES, Dense, Ints, Lines, stored
+from heteromics.data._stored import MOST_VALUES, Dense, Ints, Lines, plain, stored
 from heteromics.errors import DataError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def as_csr(
     expect
         ``"counts"``: finite whole numbers >= 0. ``"normalised"``: finite. ``"any"``: not looked at.
     dtype
-        Of the values.
+        Of the values; float32 for half precision, which SciPy has not.
     most_values
         As in :func:`row_blocks`.
 
@@ -128,8 +128,8 @@ def assemble(
     """
     source = stored(matrix, what)
     if isinstance(source, Lines) and not source.by_row:
-        return _by_column(source, what, expect, np.dtype(dtype), most_values, columns)
-    return _by_row(source, what, expect, np.dtype(dtype), most_values, columns)
+        return _by_column(source, what, expect, plain(dtype), most_values, columns)
+    return _by_row(source, what, expect, plain(dtype), most_values, columns)
 
 
 def _by_row(
