@@ -249,6 +249,22 @@ def test_a_metapath_that_would_be_too_large_is_refused_before_it_is_made():
         transforms.metapath(hub, [OF, HAS], "joined", loops=True, most_edges=400_000, progress=False)
 
 
+def test_a_metapath_that_is_allowed_is_not_refused_by_an_unlucky_sample():
+    rng = np.random.default_rng(0)
+    degree = np.minimum(rng.pareto(1.1, 2_000) * 3 + 1, 1_000).astype(int)  # a sample may see too many hubs
+    pair = np.unique(np.repeat(np.arange(2_000), degree) * 1_500 + rng.integers(0, 1_500, degree.sum()))
+    for mix in range(10):
+        src = np.random.default_rng(mix).permutation(2_000)[pair // 1_500]
+        graph = HeteroGraph.from_edges(
+            {HAS: (src, pair % 1_500)},
+            names={"cell": [str(i) for i in range(2_000)], "gene": [str(i) for i in range(1_500)]},
+            reverse={OF: HAS},
+        )
+        options = {"loops": True, "progress": False}
+        made = transforms.metapath(graph, [HAS, OF], "joined", **options).num_edges(("cell", "joined", "cell"))
+        transforms.metapath(graph, [HAS, OF], "joined", **options, most_edges=made)
+
+
 def test_steps_of_a_metapath_follow_each_other():
     graph = cells_and_genes()
     for path, name in (([HAS], "x"), ([HAS, HAS], "x"), ([WITH, WITH], "with"), ([], "x")):
@@ -290,6 +306,16 @@ def test_undirected_edges_stay_so_and_carry_the_value_of_their_pair():
     assert len({edge[:2] for edge in after}) == len(after)
     assert sorted(w for *_, w in after) == sorted(w for *_, w in triples(graph, WITH))
     assert after != triples(graph, WITH)
+
+
+def test_undirected_edges_with_a_missing_value_are_undirected():
+    graph = cells_and_genes()
+    graph.edata(WITH)["weight"][graph.edata(WITH)["weight"] > 1] = torch.nan
+    assert torch.isnan(graph.edata(WITH)["weight"]).sum() > 2
+    made = transforms.shuffle_edges(graph, WITH, seed=0, progress=False)
+    assert made.meta["transforms"][0]["mode"] == "undirected"
+    kept = pairs_of(transforms.subsample_edges(graph, WITH, share=0.3, seed=0), WITH)
+    assert sorted((b, a) for a, b in kept) == sorted(kept)
 
 
 def directed(genes=30, seed=0):
@@ -484,6 +510,8 @@ def test_links_that_cannot_be_rewired():
         GraphError, match=rf"none of {graph.num_edges(NEAR)} links of .* can move: 0 are outside 0 to 1000"
     ):
         transforms.rewire_within_distance(graph, NEAR, bins_bp=BOUNDS, seed=0)
+    with pytest.raises(GraphError, match="joins nodes of one type, expected two"):
+        transforms.rewire_within_distance(cells_and_genes(), WITH, seed=0)
     for wrong in ((0,), (0, 5, 5), (-1, 4)):
         with pytest.raises(GraphError, match="expected two or more bounds of 0 bp or more that rise"):
             transforms.rewire_within_distance(graph, NEAR, bins_bp=wrong, seed=0)

@@ -67,7 +67,12 @@ def mates(graph: HeteroGraph, etype: EdgeType, edges: Edges) -> NDArray[np.int64
     mate = np.empty(key.size, dtype=np.int64)
     mate[order] = other
     row = torch.from_numpy(mate)
-    return mate if all(torch.equal(value, value[row]) for value in edges.data.values()) else None
+    return mate if all(_same(value, value[row]) for value in edges.data.values()) else None
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are equal, NaN and NaN among them."""
+    return bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def derive(

@@ -14,6 +14,7 @@ from heteromics.errors import GraphError
 
 _WORK = 1 << 24  # multiplications of one block of rows: at most 400 MB
 _SAMPLE = 256
+_SURE = 4  # standard errors by which a sample must be above what is allowed
 Float = NDArray[np.float64]
 
 
@@ -43,7 +44,7 @@ def count_paths(
     ------
     GraphError
         When a product would have more entries: foreseen from the multiplications it takes and, where these are too
-        many, from 256 random rows; at the latest when it happens.
+        many, from 256 random rows, by 4 standard errors; at the latest when it happens.
     """
     paths, sums = steps[0], None if weights is None else weights[0]
     for number, step in enumerate(steps[1:], start=1):
@@ -69,12 +70,12 @@ def _foresee(left: sparse.csr_array, right: sparse.csr_array, most: int, number:
     if np.minimum(work, right.shape[1]).sum() <= most:
         return
     rows = np.sort(np.random.default_rng(0).choice(left.shape[0], min(_SAMPLE, left.shape[0]), replace=False))
-    entries = 0
-    for part in np.array_split(rows, max(1, -(-int(work[rows].sum()) // _WORK))):
-        entries += (left[part] @ right).nnz
-    expected = entries / rows.size * left.shape[0]
-    if expected > most:
-        raise _too_many(f"about {round(expected):,}", most, number)
+    parts = np.array_split(rows, max(1, -(-int(work[rows].sum()) // _WORK)))
+    entries = np.concatenate([np.diff((left[part] @ right).indptr) for part in parts])
+    unseen = 1 - rows.size / left.shape[0]
+    error = 0.0 if unseen == 0 else float(entries.std(ddof=1)) * np.sqrt(unseen / rows.size)
+    if (entries.mean() - _SURE * error) * left.shape[0] > most:
+        raise _too_many(f"about {round(entries.mean() * left.shape[0]):,}", most, number)
 
 
 def _work(left: sparse.csr_array, right: sparse.csr_array) -> NDArray[np.int64]:

@@ -93,8 +93,8 @@ def rewire_within_distance(
     Parameters
     ----------
     graph, etype
-        Both node types with ``chrom`` and ``position`` (bp), as :func:`heteromics.graphs.bipartite` makes them. Peaks
-        to move to are those of the graph.
+        Between two node types, both with ``chrom`` and ``position`` (bp), as :func:`heteromics.graphs.bipartite` makes
+        them. Peaks to move to are those of the graph.
     bins_bp
         Bounds of the bins, rising: distance without sign between positions, a bin holding its lower bound and not its
         upper one. Links beyond, or of nodes that have no place, stay.
@@ -112,10 +112,16 @@ def rewire_within_distance(
     Raises
     ------
     GraphError
-        Without positions, for bounds that do not rise, links that stand twice, or when no link at all can move.
+        Without positions, for a type between nodes of one type, bounds that do not rise, links that stand twice, or
+        when no link at all can move.
     """
     origin = origin_of(graph, etype)
     edges = edges_of(graph, origin)
+    if origin[0] == origin[2]:
+        raise GraphError(
+            f"rewire_within_distance: {origin} joins nodes of one type, expected two, such as genes and peaks; nodes "
+            "could be joined with themselves, and one direction without the other. Fix: shuffle_edges."
+        )
     bounds = np.asarray(bins_bp, dtype=np.int64)
     if (
         bounds.ndim != 1
