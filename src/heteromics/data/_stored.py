@@ -174,7 +174,7 @@ def stored(matrix: Any, what: str = "matrix") -> Lines | Dense:
         return Lines(matrix.format == "csr", bounds, matrix.indices, matrix.data, (matrix.shape[0], matrix.shape[1]))
     group = getattr(matrix, "group", matrix)  # of a backed dataset
     if all(hasattr(group, name) for name in ("attrs", "keys")):
-        form = str(group.attrs.get("encoding-type", "a group"))
+        form = str(group.attrs.get("encoding-type", f"a {type(group).__name__}"))
         if form not in ("csr_matrix", "csc_matrix"):
             raise DataError(f"{what}: found {form}, expected a dense, CSR or CSC matrix of AnnData 0.7 on.")
         rows, columns = (int(n) for n in group.attrs["shape"])
