@@ -172,6 +172,18 @@ def test_a_save_killed_between_the_renames_is_undone(tmp_path, monkeypatch):
     assert_same(graph_of(seed=0), HeteroGraph.load(target))
 
 
+def test_features_that_are_parts_of_one_array_are_each_written(tmp_path):
+    whole = torch.arange(10.0)
+    graph = HeteroGraph.from_edges(
+        {("a", "to", "b"): ([0], [1])},
+        names={"a": ["x", "y"], "b": ["p", "q"]},
+        ndata={"a": {"first": whole[:2]}, "b": {"second": whole[1:3], "same": whole[:2]}},
+    )
+    again = HeteroGraph.load(graph.save(tmp_path / "g"))
+    assert again.ndata("a")["first"].tolist() == again.ndata("b")["same"].tolist() == [0, 1]
+    assert again.ndata("b")["second"].tolist() == [1, 2]
+
+
 def test_an_invalid_graph_is_not_saved(tmp_path):
     graph = graph_of()
     graph.dgl.nodes["feature"].data["turned"] = torch.full((9,), torch.inf)
@@ -187,6 +199,10 @@ def test_what_parquet_cannot_hold_is_named(tmp_path):
     with pytest.raises(GraphError, match="cannot be written") as raised:
         graph.save(tmp_path / "g")
     assert len(raised.value.problems) == 2
+    graph = graph_of()
+    graph.dgl.edges[NEAR].data["empty"] = torch.rand(2, 0)
+    with pytest.raises(GraphError, match=r"'empty' \(float32, shape \(2, 0\)\): Parquet takes one or two axes"):
+        graph.save(tmp_path / "g")
     odd = HeteroGraph.from_edges({("a/b", "to", "c"): ([0], [0])}, names={"a/b": ["x"], "c": ["y"]})
     with pytest.raises(GraphError, match="type 'a/b': letters, digits and _ only"):
         odd.save(tmp_path / "g")
@@ -219,6 +235,7 @@ def truncate(folder):
         (lambda f: (f / "schema.json").write_text("{"), "schema.json is broken: .* Fix: save the graph again"),
         (lambda f: (f / "schema.json").write_text("[]"), "this is no schema of a heteromics graph"),
         (change(format="other"), "this is no schema of a heteromics graph"),
+        (lambda f: (f / "schema.json").write_text('{"format": "heteromics graph", "version": 1}'), "no kind, nodes"),
         (change(version=99), r"found graph format 99, this release reads format 1\.\n  Fix: build the graph again"),
         (lambda f: (f / "names" / "cell.parquet").unlink(), "1 of 6 files are missing: names/cell.parquet"),
         (truncate, r"1 of 6 files are not what was saved \(checksum\): features.safetensors"),

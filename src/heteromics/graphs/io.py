@@ -204,6 +204,8 @@ def read_schema(folder: Path | str) -> dict[str, Any]:
             f"{folder}: found graph format {schema.get('version')}, this release reads format {VERSION}.\n"
             "  Fix: build the graph again, or read it with the release that wrote it."
         )
+    if absent := [word for word in ("kind", "nodes", "edges", "meta", "files") if word not in schema]:
+        raise GraphError(f"{path} is broken: no {some(absent)} in it. Fix: save the graph again.")
     return schema
 
 
@@ -228,10 +230,11 @@ def _check_writable(graph: HeteroGraph) -> None:
     problems = [f"type {word!r}: letters, digits and _ only" for word in sorted(words) if not _PLAIN.fullmatch(word)]
     for etype in graph.canonical_etypes:
         for name, tensor in graph.edata(etype).items():
-            if tensor.ndim > 2 or tensor.dtype == torch.bfloat16 or tensor.is_complex() or name in ("src", "dst"):
+            flat = tensor.ndim <= 2 and tensor.shape[1:] != (0,)
+            if not flat or tensor.dtype == torch.bfloat16 or tensor.is_complex() or name in ("src", "dst"):
                 problems.append(
-                    f"edges {etype}: '{name}' ({short(tensor.dtype)}, {tensor.ndim} axes): Parquet takes one or two "
-                    "axes of integers, floats or booleans, not called src or dst"
+                    f"edges {etype}: '{name}' ({short(tensor.dtype)}, shape {tuple(tensor.shape)}): Parquet takes one "
+                    "or two axes, the second not empty, of integers, floats or booleans, not called src or dst"
                 )
     if problems:
         raise GraphError(f"this graph cannot be written: {'; '.join(problems)}.", problems)
@@ -285,8 +288,9 @@ def _write_features(graph: HeteroGraph, path: Path) -> None:
     for ntype in graph.ntypes:
         for name, tensor in graph.ndata(ntype).items():
             own = tensor.detach().cpu().contiguous()
-            tensors[f"{ntype}/{name}"] = own.clone() if own.data_ptr() in seen else own
-            seen.add(own.data_ptr())
+            memory = own.untyped_storage().data_ptr()
+            tensors[f"{ntype}/{name}"] = own.clone() if memory in seen else own
+            seen.add(memory)
     save_file(tensors, path)
 
 
