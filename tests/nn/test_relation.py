@@ -467,6 +467,12 @@ def test_from_graph_names_what_is_missing():
     ("arguments", "message"),
     [
         ({"indptr": [0, 1], "indices": [0], "shape": (2, 2)}, "indptr has 2 entries; 2 rows need 3"),
+        ({"indptr": [0, 1], "indices": [0.7], "shape": (1, 1)}, "type torch.float32; expected signed integers"),
+        (
+            {"indptr": np.array([0, 1], np.uint32), "indices": [0], "shape": (1, 1)},
+            r"indptr has shape \(2,\) and type torch.uint32; expected signed integers",
+        ),
+        ({"indptr": [0, 1], "indices": [[0]], "shape": (1, 1)}, r"indices has shape \(1, 1\)"),
         (
             {"indptr": [0, 2, 1], "indices": [0], "shape": (2, 2)},
             "to the number of edges, 1; .* from 0 to 1 with 1 falls",
@@ -503,6 +509,15 @@ def test_bad_calls():
         relation.sddmm(torch.ones(7, 2), torch.ones(7, 2))
     with pytest.raises(GraphError, match="reduce is 'max'; known are 'sum' and 'mean'"):
         relation.spmm(h, reduce="max")
+    with pytest.raises(GraphError, match="found ndarray, expected a SciPy sparse matrix"):
+        Relation.from_scipy(np.eye(3))
+    with pytest.raises(GraphError, match="left and right are torch.int64 and torch.int64; expected floating"):
+        relation.sddmm(torch.ones(7, 2, dtype=torch.int64), torch.ones(9, 2, dtype=torch.int64))
+    with pytest.raises(GraphError, match="sddmm: right is on meta, the relation on cpu"):
+        relation.sddmm(torch.ones(7, 2), torch.ones(9, 2, device="meta"))
+    for wrong in (relation.nnz - 1, relation.nnz + 1):
+        with pytest.raises(GraphError, match=rf"reverse_values: found shape \({wrong},\); each of the"):
+            relation.reverse_values(torch.ones(wrong))
     with pytest.raises(GraphError, match=r"h is on meta, the relation on cpu.\n.*relation.to\('meta'\)"):
         relation.spmm(h.to("meta"))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -108,7 +109,9 @@ class Relation:
         >>> Relation.from_scipy(sp.csr_array([[0, 2.0], [1.0, 0]]))
         Relation(2 x 2, 2 edges, weighted, cpu)
         """
-        csr = matrix.tocsr()
+        if not sp.issparse(matrix):
+            raise GraphError(f"found {type(matrix).__name__}, expected a SciPy sparse matrix or array.")
+        csr = matrix.tocsr()  # type: ignore[attr-defined]
         return cls.from_csr(csr.indptr, csr.indices, csr.shape, csr.data)
 
     @classmethod
@@ -251,11 +254,7 @@ class Relation:
         if reduce not in ("sum", "mean"):
             raise GraphError(f"spmm: reduce is {reduce!r}; known are 'sum' and 'mean'.")
         for name, tensor in (("h", h), ("weight", weight)):
-            if tensor is not None and tensor.device != self.device:
-                raise GraphError(
-                    f"spmm: {name} is on {tensor.device}, the relation on {self.device}.\n"
-                    f"  Fix: relation = relation.to('{tensor.device}')"
-                )
+            self._check_device("spmm", name, tensor)
         drop = Dropout(dropout, checked_seed(dropout, seed))
         return SpMM.apply(h, weight, self, reduce == "mean", drop)
 
@@ -278,7 +277,7 @@ class Relation:
         Raises
         ------
         GraphError
-            Shapes that do not fit the relation.
+            Shapes that do not fit the relation, integers, or tensors on other devices.
 
         Examples
         --------
@@ -293,6 +292,10 @@ class Relation:
                 f"({rows}, D) and ({columns}, D)."
             )
         dtype = torch.promote_types(left.dtype, right.dtype)
+        if not dtype.is_floating_point:
+            raise GraphError(f"sddmm: left and right are {left.dtype} and {right.dtype}; expected floating numbers.")
+        for name, tensor in (("left", left), ("right", right)):
+            self._check_device("sddmm", name, tensor)
         return SDDMM.apply(left.to(dtype), right.to(dtype), self)
 
     def reverse_values(self, values: Tensor) -> Tensor:
@@ -307,8 +310,25 @@ class Relation:
         -------
         Tensor
             The same values in the CSR order of the reversed relation: the ``weight`` to pass to its ``spmm``.
+
+        Raises
+        ------
+        GraphError
+            Not one value for each edge, or values on another device.
         """
+        if values.shape[:1] != (self.nnz,):
+            raise GraphError(
+                f"reverse_values: found shape {tuple(values.shape)}; each of the {self.nnz:,} edges needs one row."
+            )
+        self._check_device("reverse_values", "values", values)
         return Permute.apply(values, self._order_to_src(), self.T._order_to_src())
+
+    def _check_device(self, what: str, name: str, tensor: Tensor | None) -> None:
+        if tensor is not None and tensor.device != self.device:
+            raise GraphError(
+                f"{what}: {name} is on {tensor.device}, the relation on {self.device}.\n"
+                f"  Fix: relation = relation.to('{tensor.device}')"
+            )
 
     def _order_to_src(self) -> Tensor:
         if self._by_src.order is None:
