@@ -262,6 +262,9 @@ def test_arrays_on_top_of_each_other_are_refused_until_their_libraries_are_named
 def test_nearest_cells_of_a_pile_are_refused_before_all_pairs_are_looked_at():
     with pytest.raises(GraphError, match=r"library 'all': 3,000 of 3,000 cells have others equally far from them"):
         spatial_knn(broken("pile"), 3)
+    square = np.stack(np.meshgrid(np.arange(40.0), np.arange(40.0)), axis=-1).reshape(-1, 2)
+    many = spatial_knn(anndata.AnnData(obsm={"spatial": square}), 1_200, keep="directed")
+    assert many.num_edges(ADJOINS) == 1_200 * 1_600
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def nearest(points: Floats, k: int) -> Pairs:
     ------
     PriorError
         When so many points share places, or are otherwise equally far from each other, that more than
-        ``MOST_NEIGHBOURS`` on average would have to be compared for each.
+        ``MOST_NEIGHBOURS`` beyond ``k`` would have to be compared for each on average.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def nearest_rows(points: Floats, k: int) -> Ints:
 def _lowest_of_equally_far(points: Floats, tree: cKDTree, rows: Ints, reach: Floats, k: int) -> Ints:
     """Return the ``k`` nearest within reach of each of some rows, of equally far ones the lowest; shape (rows, k)."""
     number = np.asarray(tree.query_ball_point(points[rows], reach, return_length=True), np.int64)
-    if number.sum() > MOST_NEIGHBOURS * len(points):
+    if number.sum() > (MOST_NEIGHBOURS + k) * len(points):
         raise PriorError(
             f"{rows.size:,} of {len(points):,} cells have others equally far from them, up to {number.max():,} each, "
             "as where many lie at one place.\n  Fix: leave out cells without a place of their own."
