@@ -27,7 +27,8 @@ class PlannedGraph:
     kind
         Of the graph.
     nodes, edges
-        Numbers by type; None where only the work itself can tell.
+        Numbers by type; None where only the work itself can tell. Edges of values are the stored ones, of which those
+        that are zero will make none.
     bytes
         Of structure and weights of the known edges.
     """
@@ -77,7 +78,7 @@ def plan(
     Parameters
     ----------
     recipe, data, db, sets
-        As in :func:`build`; the data file must be ``.h5ad`` or ``.h5mu``, whose metadata tells sizes.
+        As in :func:`build`; the data file must be ``.h5ad``, ``.h5mu`` or ``.zarr``, whose metadata tells sizes.
 
     Raises
     ------
@@ -103,7 +104,8 @@ def build(
         ``"cell_feature"``, ``"bipartite"``, ``"multiomics"``, ``"mutual_neighbors"``, ``"spatial"``, or the path of a
         YAML file.
     data
-        AnnData or MuData file.
+        AnnData or MuData file, or another that :func:`heteromics.data.read` takes. Its matrices are read whole, since
+        they are transformed; :mod:`heteromics.graphs.shards` builds from larger ones.
     db
         Prior store. ``bipartite`` and ``multiomics`` need one; ``cell_feature`` takes pathway edges from it.
     sets
