@@ -84,7 +84,8 @@ class ShardData(L.LightningDataModule):
     Batches reach ``training_step`` as graphs on the CPU, which take their relations to the model's device there. With a
     loss that is the mean over the cells of a batch, several processes follow the loss curve of one, because each step
     takes the same cells. Lightning leaves the loader as it is, whatever ``use_distributed_sampler`` says: it is no
-    ``DataLoader``; the next shard is read by a thread.
+    ``DataLoader``; the next shard is read by a thread. Log with ``batch_size=batch.num_nodes("cell")``, which Lightning
+    cannot tell from a graph where it averages over an epoch.
 
     Parameters
     ----------
