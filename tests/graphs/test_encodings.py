@@ -396,6 +396,8 @@ def test_wrong_places_are_counted():
         patch_codes([[0.0, 950.0], [800.0, 0.0], [1.0, 1.0]])
     with pytest.raises(DataError, match=r"found grid \(0, 5\), expected two numbers of patches"):
         patch_codes([[0.0, 0.0]], grid=(0, 5))
+    with pytest.raises(DataError, match="found grid 100, expected two numbers of patches"):
+        patch_codes([[0.0, 0.0]], grid=100)
     with pytest.raises(DataError, match="found scheme 'bins'"):
         patch_codes([[0.0, 0.0]], scheme="bins")
     with pytest.raises(DataError, match="found width 6, expected a multiple of 4"):

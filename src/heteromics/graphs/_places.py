@@ -89,7 +89,7 @@ def patch_codes(position: Any, *, grid: tuple[int, int] = (100, 100), scheme: Sc
     >>> patch_codes([[0.0, 0.0], [0.5, 0.25], [1.0, 0.999]], scheme="cellplm").tolist()
     [0, 5024, 9999]
     """
-    if len(grid) != 2 or min(grid) < 1:
+    if np.shape(grid) != (2,) or min(grid) < 1:
         raise DataError(f"found grid {grid}, expected two numbers of patches, 1 or more each.")
     place = _checked(position)
     if outside := int(((place < -0.1) | (place > 1.1)).any(1).sum()):
