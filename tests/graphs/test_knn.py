@@ -1,3 +1,4 @@
+import subprocess
 import sys
 
 import numpy as np
@@ -169,6 +170,30 @@ def test_autocast_and_fast_products_do_not_matter(device):
     with torch.autocast(device, dtype=torch.bfloat16):
         found = nearest_neighbors(values, k=7)
     assert torch.equal(found.indices, expected.indices)
+
+
+FAST_MODES = {
+    "torch.set_float32_matmul_precision('medium')": "torch.get_float32_matmul_precision()",
+    "torch.backends.fp32_precision = 'tf32'": "torch.backends.fp32_precision",
+}
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="torch of one setting")
+@pytest.mark.parametrize("mode", FAST_MODES)
+def test_fast_products_set_in_any_way_are_off_within_and_on_again(mode):
+    code = f"""
+import torch
+from heteromics.graphs._knn_blocks import true_float32
+from heteromics.graphs.knn import nearest_neighbors
+{mode}
+before = {FAST_MODES[mode]}
+with true_float32(torch.device("cpu")):
+    print(torch.get_float32_matmul_precision(), torch.backends.cuda.matmul.allow_tf32)
+nearest_neighbors(torch.randn(50, 4), k=3)
+print({FAST_MODES[mode]} == before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["highest", "False", "True"]
 
 
 @pytest.mark.parametrize("choose", ["within", "across"])

@@ -300,6 +300,13 @@ def test_mutual_neighbors_say_what_cannot_be(given, error, message):
         mutual_neighbors(*two_views(), **given)
 
 
+def test_columns_do_not_hide_behind_what_is_made():
+    rna, atac = two_views()
+    atac.obs["training"] = "yes"
+    with pytest.raises(GraphError, match="obs names training, which is what the graph itself keeps"):
+        mutual_neighbors(rna, atac, obs=["batch", "training"])
+
+
 def test_modalities_without_a_common_feature_are_refused():
     rna, atac = two_views()
     atac.var_names = [f"chr1:{i}-{i + 1}" for i in range(60)]

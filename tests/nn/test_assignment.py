@@ -166,6 +166,16 @@ def test_a_share_keeps_what_reaches_the_quantile(n):
     assert _reaching(0.05, n) == (values >= np.quantile(values, 0.95) - 1e-6).sum()
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("weights", ["similarity", "softmax"])
+def test_autocast_and_fast_products_do_not_matter(weights, device):
+    rng = np.random.default_rng(0)
+    given, options = (unit(rng, 150), unit(rng, 160)), {"weights": weights, "device": device, "progress": False}
+    expected = assign(*given, **options).toarray()
+    with torch.autocast(device, dtype=torch.bfloat16):
+        np.testing.assert_array_equal(assign(*given, **options).toarray(), expected)
+
+
 def test_softmax_of_large_products_does_not_overflow():
     rng = np.random.default_rng(0)
     x, y = 40 * rng.normal(size=(30, 4)), 40 * rng.normal(size=(30, 4))

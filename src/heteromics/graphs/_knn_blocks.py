@@ -112,7 +112,7 @@ def search(
     indices = torch.empty((n_queries, k), dtype=torch.int64, device=device)
     distance = torch.empty((n_queries, k), dtype=torch.float64, device=device)
     rows = torch.arange(n_queries, device=device)
-    with _true_float32(device):
+    with true_float32(device):
         prepared = _stripes(targets, tiles)
         if not n_queries:
             return indices, distance
@@ -260,12 +260,30 @@ def _blocks(total: int, size: int) -> Iterator[slice]:
 
 
 @contextmanager
-def _true_float32(device: torch.device) -> Iterator[None]:
+def true_float32(device: torch.device) -> Iterator[None]:
     """Keep products of float32 from being taken in fewer digits, as autocast and fast matmul modes do."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
+    with torch.autocast(device.type, enabled=False):
+        try:
+            before = torch.get_float32_matmul_precision()
+        except RuntimeError:  # torch refuses to say once precision was set for one backend alone
+            with _each_backend_in_float32():
+                yield
+            return
+        torch.set_float32_matmul_precision("highest")
+        try:
             yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def _each_backend_in_float32() -> Iterator[None]:
+    products = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    before = [each.fp32_precision for each in products]
+    try:
+        for each in products:
+            each.fp32_precision = "ieee"
+        yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        for each, precision in zip(products, before, strict=True):
+            each.fp32_precision = precision

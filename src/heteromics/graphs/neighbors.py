@@ -210,7 +210,8 @@ def mutual_neighbors(
     Raises
     ------
     GraphError
-        When the embeddings are not of one width, no feature is shared, or the pair reading finds cells without a pair.
+        When the embeddings are not of one width, no feature is shared, the pair reading finds cells without a pair, or
+        a column of ``obs`` has the name of what is made.
     MissingLayer, DuplicateNames, DataError
         For what is not there or cannot be searched.
 
@@ -242,6 +243,12 @@ rna_cell-mutual-atac_cell 2)
         for name, data, points_of in zip(modalities, (left, right), points, strict=True)
     ]
     present = [name for name in dict.fromkeys(obs) if any(name in side.data.obs for side in sides)]
+    made = [*(["training"] if rep is None else []), *(["embedding"] if keep_embedding else [])]
+    if taken := sorted(set(made) & set(present)):
+        raise GraphError(
+            f"mutual_neighbors: obs names {', '.join(taken)}, which is what the graph itself keeps on cells. "
+            "Fix: rename the column."
+        )
     ndata, categories = codes(sides, present, absent_ok=True)
     find = partial(_find, metric=metric, method=method, seed=seed)
     pairs = _mutual(sides, k, find, batch)

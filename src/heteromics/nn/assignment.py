@@ -24,6 +24,7 @@ from torch import Tensor
 
 from heteromics.data.splits import check_all_named
 from heteromics.errors import DataError, some
+from heteromics.graphs._knn_blocks import true_float32
 from heteromics.nn._candidates import Edges, Tile, best_pairs
 
 __all__ = ["assign", "assign_scores"]
@@ -121,7 +122,8 @@ def assign(
     for rows, columns in members:
         x, y = (side[torch.from_numpy(each).to(side.device)] for side, each in zip(sides, (rows, columns), strict=True))
         turned = len(x) > len(y)
-        pair, outside = _match(*((y, x) if turned else (x, y)), k, share, weights, progress)
+        with true_float32(x.device):
+            pair, outside = _match(*((y, x) if turned else (x, y)), k, share, weights, progress)
         pair = pair[::-1] if turned else pair
         matched.append(np.stack([rows[pair[0]], columns[pair[1]]]))
         loose += outside
