@@ -200,5 +200,7 @@ def test_few_cells_are_of_those_allowed_and_do_not_depend_on_order():
     assert np.abs(often - 0.25).max() < 5 * np.sqrt(0.25 * 0.75 / 2000)
     with pytest.raises(DataError, match="found 70 cells to choose from, expected at least 71"):
         few_cells(names, 71, among=train, seed=0)
+    with pytest.raises(DataError, match=r"found number=2\.5 .* expected a whole number"):
+        few_cells(names, 2.5, seed=0)
     with pytest.raises(DataError, match="found number=-1"):
         few_cells(names, -1, seed=0)

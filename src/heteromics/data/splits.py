@@ -231,10 +231,10 @@ def few_cells(
     """
     order = _canonical_order(cells)
     allowed = np.ones(order.size, dtype=bool) if among is None else np.asarray(among)
-    if allowed.shape != order.shape or allowed.dtype != bool or number < 0:
+    if allowed.shape != order.shape or allowed.dtype != bool or number < 0 or number != int(number):
         raise DataError(
             f"few_cells: found number={number} and among of shape {allowed.shape}, {allowed.dtype}, for {order.size} "
-            "cells; expected 0 or more and a boolean for each."
+            "cells; expected a whole number of 0 or more and a boolean for each."
         )
     label = np.zeros(order.size, np.intp) if labels is None else _factor(labels, order, "labels")
     shuffled = np.random.default_rng(seed).permutation(order.size)

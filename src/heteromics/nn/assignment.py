@@ -3,7 +3,7 @@
 The best of all matchings is a linear assignment over N x M similarities; what is in it is nearly always among the
 largest few values of its row or column. Here those are found in tiles, and the sparse problem is solved by the
 shortest augmenting paths of SciPy (Jonker and Volgenant 1999, "Linear assignment procedures"; LAPJVsp). Weighed: dense
-``scipy.optimize.linear_sum_assignment``, tens of seconds and N x M memory for one batch of 6,670 cells; a k-nearest
+``scipy.optimize.linear_sum_assignment``, some ten seconds and N x M memory for one batch of 6,670 cells; a k-nearest
 neighbours index, which finds the best of rows alone, and leaves columns without a partner.
 """
 
