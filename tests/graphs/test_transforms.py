@@ -272,6 +272,11 @@ def test_steps_of_a_metapath_follow_each_other():
             transforms.metapath(graph, path, name, progress=False)
 
 
+def test_steps_of_a_metapath_are_whole_types():
+    with pytest.raises(GraphError, match=r"metapath: found steps 'has', 'of', expected \(source type, name, dest"):
+        transforms.metapath(cells_and_genes(), ["has", "of"], "x", progress=False)
+
+
 def degrees(graph, etype):
     return graph.adjacency(etype, "src")[0].diff().tolist(), graph.adjacency(etype, "dst")[0].diff().tolist()
 

@@ -269,6 +269,10 @@ def metapath(
     >>> joined.edata(("cell", "shares", "cell"))["paths"].tolist()
     [2, 1, 1, 1]
     """
+    if named := [etype for etype in path if isinstance(etype, str) or len(etype) != 3]:
+        raise GraphError(
+            f"metapath: found steps {', '.join(map(repr, named))}, expected (source type, name, destination type) each."
+        )
     new = (path[0][0], name, path[-1][2]) if path else ("", name, "")
     follow = all(one[2] == other[0] for one, other in pairwise(path))
     if len(path) < 2 or not follow or new in graph.canonical_etypes:
