@@ -11,6 +11,7 @@ from heteromics._files import sha256_of
 from heteromics.errors import DataError, MissingLayer, MissingModality, ModelError
 from heteromics.graphs import HeteroGraph
 from heteromics.graphs import recipe as graphs
+from heteromics.graphs.compare import diff
 from heteromics.models import Bi2Former
 from heteromics.priors import PriorStore
 from heteromics.tasks import metrics
@@ -121,7 +122,7 @@ def test_a_graph_built_before_will_do(small, graph_folder, tmp_path):
     card = Run.read(tmp_path / "run")
     assert (card.db, card.graph) == (None, str(graph_folder.resolve()))
     assert card.sha256["graph"] == sha256_of(graph_folder / "schema.json")
-    assert graphs.diff(HeteroGraph.load(graph_folder), HeteroGraph.load(tmp_path / "run" / "graph")) == []
+    assert diff(HeteroGraph.load(graph_folder), HeteroGraph.load(tmp_path / "run" / "graph")) == []
     assert set(scores.metrics["negatives"]) == {"easy", "hard"}
     split = split_of(tmp_path / "run").to_numpy()
     np.testing.assert_array_equal(split == "train", MADE_PARTS == "train")
