@@ -275,7 +275,8 @@ def recall(found, exact):
     return np.sum(hits) / exact.indices.numel()
 
 
-@pytest.mark.slow  # pynndescent compiles itself
+@pytest.mark.no_cover  # tracing makes numba, which compiles pynndescent here, four times slower
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_approximate_finds_nearly_all(metric):
     targets, queries = planted(6_000), planted(2_000, 1)

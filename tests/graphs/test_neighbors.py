@@ -36,7 +36,8 @@ def cells(n=150, d=6, seed=0, **obs):
     )
 
 
-@pytest.mark.slow  # umap compiles itself
+@pytest.mark.no_cover  # tracing makes numba, which compiles umap here, four times slower
+@pytest.mark.slow
 def test_connectivities_are_those_of_umap():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
