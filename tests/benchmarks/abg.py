@@ -99,19 +99,22 @@ def dense_layer(inputs: Inputs, first: int) -> tuple[Tensor, Tensor]:
 
 
 def forward_backward(layer: Callable[[Inputs, int], tuple[Tensor, Tensor]], step: Callable[[Inputs], int]):
-    """Run all pairs and add up the gradients of the weights; keep one number per message row to compare."""
+    """Run all pairs and add up the gradients of the weights batch by batch; keep one number per message row."""
 
     def run(inputs: Inputs) -> list[Tensor]:
-        for weight in inputs.weights:
-            weight.grad = None
         rows: tuple[list[Tensor], list[Tensor]] = ([], [])
+        gradients: list[list[Tensor]] = []
         for first in range(0, len(inputs.gene), step(inputs)):
+            if first % inputs.batch == 0:
+                for weight in inputs.weights:
+                    weight.grad = torch.zeros_like(weight)
+                gradients.append([weight.grad for weight in inputs.weights])
             messages = layer(inputs, first)
             repeats = [len(m) // len(g) for m, g in zip(messages, inputs.gradients, strict=True)]
             torch.autograd.backward(messages, [g.repeat(n, 1) for n, g in zip(repeats, inputs.gradients, strict=True)])
             for kept, message in zip(rows, messages, strict=True):
                 kept.append(message.detach().sum(1))
-        return [*(torch.cat(kept) for kept in rows), *(weight.grad for weight in inputs.weights)]
+        return [*(torch.cat(kept) for kept in rows), *(torch.stack(each) for each in zip(*gradients, strict=True))]
 
     return run
 
@@ -122,13 +125,17 @@ def answer(outcome: list[Tensor]) -> Answer:
 
 
 def same(ours: Answer, peer: Answer) -> bool:
-    """Equal up to rounding; one gene in a thousand may take another of two peaks whose float32 sigmoids tie."""
-    messages = all(np.isclose(ours[name], peer[name], atol=1e-4).mean() > 0.999 for name in ("gene", "peak"))
-    summed = all(
-        np.linalg.norm(ours[name] - peer[name]) < 1e-3 * np.linalg.norm(peer[name])
-        for name in ours.keys() - {"gene", "peak"}
-    )
-    return messages and summed
+    """Equal up to rounding, which may give one gene in ten thousand another of two peaks whose scores are as good.
+
+    One such gene shifts the summed gradient of its batch by more than rounding does: most batches must have none.
+    """
+    messages = all(np.isclose(ours[name], peer[name], atol=1e-4).mean() > 0.9999 for name in ("gene", "peak"))
+    for name in ours.keys() - {"gene", "peak"}:
+        size = np.linalg.norm(peer[name], axis=(1, 2))
+        apart = np.linalg.norm(ours[name] - peer[name], axis=(1, 2))
+        if np.median(apart / size) > 1e-5 or (apart / size).max() > 2e-2:
+            return False
+    return messages
 
 
 BENCHMARK = Benchmark(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,6 +66,14 @@ def answer(outcome: list[Tensor]) -> Answer:
     return {"gene": gene.sum(1), "peak": peak.sum(1)} | dict(zip(names, gradients, strict=True))
 
 
+def same(ours: Answer, peer: Answer) -> bool:
+    """Equal up to rounding, which may give one gene in ten thousand another of two peaks whose scores are as good."""
+    return all(np.isclose(ours[name], peer[name], atol=1e-4).mean() > 0.9999 for name in ("gene", "peak")) and all(
+        np.linalg.norm(ours[name] - peer[name]) < 1e-3 * np.linalg.norm(peer[name])
+        for name in ours.keys() - {"gene", "peak"}
+    )
+
+
 def memory(ours: Measured, peer: Measured) -> float:
     """How many times more the peer needs."""
     return peer.peak_mb / max(ours.peak_mb, 1)
@@ -80,7 +89,7 @@ BENCHMARK = Benchmark(
     ours=side("heteromics", all_at_once),
     peer=side("dense masks", one_by_one),
     bar=10,
-    same=abg.same,
+    same=same,
     ratio=memory,
     rounds={"full": 1, "short": 1},
 )
