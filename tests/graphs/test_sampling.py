@@ -10,12 +10,12 @@ import torch
 from heteromics.errors import GraphError
 from heteromics.graphs import HeteroGraph, load_graph, save_graph
 from heteromics.graphs._dgl import Compressed, dgl
+from heteromics.graphs.neighbor_sampling import sample_neighbors
 from heteromics.graphs.sampling import (
     CellBatcher,
     cell_parts,
     join_cells,
     partition_cells,
-    sample_neighbors,
     subgraph,
 )
 from heteromics.nn import Relation

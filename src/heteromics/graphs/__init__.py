@@ -26,9 +26,10 @@ from heteromics.graphs.io import load_graph, save_graph
 from heteromics.graphs.kinds import Feature, Kind, known_kind, register
 from heteromics.graphs.knn import Neighbors, nearest_neighbors
 from heteromics.graphs.multiomics import multiomics, training_messages
+from heteromics.graphs.neighbor_sampling import sample_neighbors
 from heteromics.graphs.neighbors import cell_neighbors, mutual_neighbors, mutual_pairs, second_order
 from heteromics.graphs.pairs import PairBatch, PairBatcher
-from heteromics.graphs.sampling import CellBatcher, join_cells, partition_cells, sample_neighbors, subgraph
+from heteromics.graphs.sampling import CellBatcher, join_cells, partition_cells, subgraph
 from heteromics.graphs.schema import Compressed, EdgeType, HeteroGraph
 from heteromics.graphs.slots import Slots, to_anndata, to_mudata, to_obsp
 from heteromics.graphs.spatial import spatial_delaunay, spatial_grid, spatial_knn, spatial_radius

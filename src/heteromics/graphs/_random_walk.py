@@ -91,7 +91,8 @@ def return_probabilities(adjacency: Any, steps: int, *, most_bytes: int = 1 << 2
         if symmetric:
             _symmetric_block(walk, multiply, _columns(walk, first, width), first, total)
         else:
-            _directed_block(multiply, torch.from_numpy(walk[:, first : first + width].toarray()), first, total)
+            block = walk[:, first : first + width].toarray()  # of most_bytes
+            _directed_block(multiply, torch.from_numpy(block), first, total)
     out[:, 2:] = total[:, 2:]
     return torch.from_numpy(out)
 
@@ -208,7 +209,7 @@ def _symmetric_block(walk: Matrix, multiply: Any, block: Tensor, first: int, tot
 
 
 def _columns(walk: Matrix, first: int, width: int) -> Tensor:
-    """Return columns of a symmetric matrix, dense, shape (N, width)."""
+    """Return columns of a symmetric matrix, dense, shape (N, width): the caller bounds the width by its bytes."""
     return torch.from_numpy(walk[first : first + width].toarray()).T.contiguous()
 
 
