@@ -10,7 +10,8 @@ from heteromics.graphs import HeteroGraph, PairBatcher
 from heteromics.graphs._dgl import Compressed
 from heteromics.graphs.pairs import EXPRESSES, OPENS
 from heteromics.models import Bi2Former, Bi2FormerConfig
-from heteromics.models._bi2former_network import Bi2FormerNetwork, FeatureTable
+from heteromics.models._bi2former_network import Bi2FormerNetwork
+from heteromics.models._pair_nodes import FeatureTable
 from heteromics.tasks import auroc, make_pairs
 
 SMALL = Bi2FormerConfig(id_width=8, hidden=8, key_width=8, max_epochs=2)

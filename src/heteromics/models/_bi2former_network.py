@@ -10,29 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from heteromics.models._bi2former_config import Bi2FormerConfig
+from heteromics.models._pair_nodes import FeatureTable, Nodes, PairNetwork
 from heteromics.nn.bipartite import BipartiteMessages, Window, bipartite_attention, block_topk
 from heteromics.nn.relation import Relation
-from heteromics.nn.segments import segment_ids, segment_mean, segment_softmax, segment_sum
+from heteromics.nn.segments import segment_ids, segment_mean, segment_softmax
 
 if TYPE_CHECKING:
-    from heteromics.graphs import HeteroGraph, PairBatch
+    from heteromics.graphs import PairBatch
 
 
 Roles = tuple[Tensor, Tensor, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureTable:
-    """What is known of all genes, or of all peaks: ``attributes`` (n, a) float32 and ``chrom`` codes (n,)."""
-
-    attributes: Tensor
-    chrom: Tensor
-
-    @classmethod
-    def of(cls, graph: HeteroGraph, ntype: str) -> FeatureTable:
-        """Read it from a bipartite graph."""
-        data = graph.ndata(ntype)
-        return cls(data["attributes"], data["chrom"].long())
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +41,7 @@ class Attention:
         return (sent.weight * (received + returned)).detach()
 
 
-class Bi2FormerNetwork(nn.Module):
+class Bi2FormerNetwork(PairNetwork):
     """Two logits per pair, and the attention they were made with.
 
     Parameters
@@ -69,7 +56,8 @@ class Bi2FormerNetwork(nn.Module):
         super().__init__()
         self.config = config
         codes = 1 + int(max(genes.chrom.max(), peaks.chrom.max()))
-        self.genes, self.peaks = _Nodes(config, genes, codes), _Nodes(config, peaks, codes)
+        alone = [1] if config.messages == "values" else []
+        self.genes, self.peaks = (Nodes(config, table, codes, config.parts, alone) for table in (genes, peaks))
         self.layers = nn.ModuleList(_Layer(config, first=number == 0) for number in range(config.layers))
         width = config.hidden
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) if config.normalise else nn.Identity() for _ in range(2))
@@ -94,11 +82,9 @@ class Bi2FormerNetwork(nn.Module):
     def explained(self, batch: PairBatch) -> tuple[Tensor, list[Attention]]:
         """Return the logits, and what was sent along which links in every layer and head."""
         first, *later = cast("list[_Layer]", list(self.layers))
-        gene, peak, sent = first(
-            self.genes(batch.gene, batch.gene_value, batch.gene_offsets),
-            self.peaks(batch.peak, batch.peak_value, batch.peak_offsets),
-            batch,
-        )
+        gene = self.genes(batch.gene, batch.gene_value, batch.gene_offsets)
+        peak = self.peaks(batch.peak, batch.peak_value, batch.peak_offsets)
+        gene, peak, sent = first(gene, peak, batch)
         for layer in later:
             more_gene, more_peak, messages = layer(*layer.roles(gene, peak), batch)
             gene, peak, sent = gene + more_gene, peak + more_peak, sent + messages
@@ -109,77 +95,6 @@ class Bi2FormerNetwork(nn.Module):
             )
         ]
         return self.classifier(torch.cat(read, 1)), sent
-
-
-class _Nodes(nn.Module):
-    """Query or key, value and self projection of [ID embedding | value | chromosome | attributes], one linear map.
-
-    All but the value depends on the feature alone, so it is projected once per distinct feature of a batch.
-    """
-
-    attributes: Tensor
-    chrom: Tensor
-    depth: Tensor
-    centre: Tensor
-    spread: Tensor
-
-    def __init__(self, config: Bi2FormerConfig, table: FeatureTable, codes: int) -> None:
-        super().__init__()
-        self.config = config
-        size = len(table.chrom)
-        self.register_buffer("attributes", table.attributes if config.attributes else table.attributes[:, :0])
-        self.register_buffer("chrom", table.chrom)
-        self.register_buffer("depth", torch.ones(()))
-        self.register_buffer("centre", torch.zeros(size))
-        self.register_buffer("spread", torch.ones(size))
-        self.widths = [config.id_width * config.ids, 1, codes * config.attributes, self.attributes.shape[1]]
-        if config.ids:
-            self.ids = nn.Embedding(size, config.id_width, sparse=config.sparse_ids)
-        self.project = nn.Linear(sum(self.widths), sum(config.parts))
-
-    def forward(self, feature: Tensor, value: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Project features (N,) with values (N,), the pairs bounded by offsets (B + 1,), to the three roles."""
-        parts = self.config.parts
-        seen = torch.zeros(len(self.chrom), dtype=torch.bool, device=feature.device)
-        seen[feature.long()] = True
-        distinct = seen.nonzero().squeeze(1)
-        ids, of_value, chrom, attributes = self.project.weight.split(self.widths, 1)
-        fixed = functional.linear(self.attributes[distinct], attributes, self.project.bias)
-        if self.config.ids:
-            fixed = fixed + functional.linear(self.ids(distinct), ids)
-        if self.config.attributes:
-            code = self.chrom[distinct]
-            fixed = fixed + chrom.T[code.clamp(min=0)] * (code >= 0)[:, None]
-        place = (seen.cumsum(0) - 1)[feature.long()]
-        varying = self.scaled(feature, value, offsets)[:, None] * of_value.T
-        key, message, own = (fixed.index_select(0, place) + varying).split(parts, 1)
-        if self.config.messages == "values":
-            message = varying.split(parts, 1)[1] + self.project.bias.split(parts)[1]
-        return key, message, own
-
-    def scaled(self, feature: Tensor, value: Tensor, offsets: Tensor) -> Tensor:
-        """Return the values as the network sees them, shape (N,)."""
-        if self.config.values == "raw":
-            return value
-        if self.config.values == "log1p":
-            return torch.log1p(value)
-        return (self._logs(value, offsets) - self.centre[feature.long()]) / self.spread[feature.long()]
-
-    def _logs(self, value: Tensor, offsets: Tensor) -> Tensor:
-        total = segment_sum(value, offsets)
-        return torch.log1p(value / total[segment_ids(offsets)] * self.depth)
-
-    @torch.no_grad()
-    def calibrate(self, feature: Tensor, value: Tensor, offsets: Tensor) -> None:
-        """Set depth, centre and spread of ``standardised`` values from the non-zero values of training cells."""
-        size = len(self.chrom)
-        self.depth.copy_(segment_sum(value, offsets).median())
-        logs, row = self._logs(value, offsets).double(), feature.long()
-        count = torch.bincount(row, minlength=size).clamp(min=1)
-        mean = torch.bincount(row, logs, minlength=size) / count
-        variance = torch.bincount(row, (logs - mean[row]).square(), minlength=size) / count
-        self.centre.copy_(mean)
-        self.spread.copy_(variance.sqrt() + self.config.spread_floor)
 
 
 class _Layer(nn.Module):

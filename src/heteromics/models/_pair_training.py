@@ -1,4 +1,4 @@
-"""How Bi2Former is trained: batches of pairs in a new order every epoch, cross-entropy, Adam."""
+"""How models of pairs are trained: batches of pairs in a new order every epoch, cross-entropy, Adam."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import lightning as L
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from heteromics.errors import ModelError
 from heteromics.graphs import PairBatch, PairBatcher
-from heteromics.models._bi2former_config import Bi2FormerConfig
-from heteromics.models._bi2former_network import Bi2FormerNetwork
+from heteromics.models._pair_nodes import Nodes
 
 Labelled = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -68,7 +67,7 @@ class PairLoader:
 class MatchingPlan(L.LightningModule):
     """Cross-entropy of two logits; one Adam, or a sparse one beside it for the ID embeddings."""
 
-    def __init__(self, network: Bi2FormerNetwork, config: Bi2FormerConfig) -> None:
+    def __init__(self, network: nn.Module, config: Any) -> None:
         super().__init__()
         self.network, self.config = network, config
         self.automatic_optimization = not config.sparse_ids
@@ -131,9 +130,9 @@ def labelled_pairs(batcher: PairBatcher, pairs: ArrayLike, labels: ArrayLike | N
     return rows, found.astype(np.int64)
 
 
-def calibrate(network: Bi2FormerNetwork, batcher: PairBatcher, pairs: NDArray[np.int64]) -> None:
+def calibrate(genes: Nodes, peaks: Nodes, batcher: PairBatcher, pairs: NDArray[np.int64]) -> None:
     """Set the scales of standardised values from the profiles that occur in the training pairs, each once."""
-    for nodes, column, side in ((network.genes, 0, "gene"), (network.peaks, 1, "peak")):
+    for nodes, column, side in ((genes, 0, "gene"), (peaks, 1, "peak")):
         cells = np.unique(pairs[:, column])
         other = np.full(len(cells), pairs[0, 1 - column])
         whole = batcher.batch(np.stack([cells, other] if column == 0 else [other, cells], axis=1))
