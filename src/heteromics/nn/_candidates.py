@@ -18,7 +18,7 @@ from torch import Tensor
 Int = NDArray[np.int64]
 Tile = Callable[[int, int], Tensor]
 
-_TILE = {"cpu": 1 << 19, "cuda": 1 << 25}  # values at a time: 2 MB, the size of a core's cache; 128 MB
+_TILE = {"cpu": 1 << 21, "cuda": 1 << 25}  # values at a time: 8 MB, enough to keep threads busy; 128 MB
 _CLASSES = 4  # chunks per value wanted: more make thresholds tighter, and finding them slower
 _MANY = 8  # times the values wanted of a tile that are kept without ranking them
 _TALL = 16  # rows of a chunk of a column, at most
@@ -44,7 +44,8 @@ def best_pairs(
     Parameters
     ----------
     tile
-        ``tile(first, stop)`` returns those rows of the similarity, (stop - first, columns), the same when asked again.
+        ``tile(first, stop)`` returns those rows of the similarity, (stop - first, columns), the same when asked again;
+        the next call may write over what the last one returned.
     rows, columns
         Size of the whole.
     most
@@ -63,15 +64,23 @@ def best_pairs(
     least = _column_thresholds(tile, rows, columns, of_column, device, progress)
     parts: list[Edges] = []
     held, limit = 0, 8 * (of_row * rows + of_column * columns)
+    space = least.new_empty(0)  # for thresholds, tile after tile: fresh memory costs as much as the products
     for first, stop in _tiles(rows, columns, device, "choosing pairs", progress):
         score = tile(first, stop)
-        low = torch.minimum(_row_thresholds(score, of_row)[:, None], least)
+        space = room(space, score.shape)
+        low = torch.minimum(_row_thresholds(score, of_row)[:, None], least, out=space[: stop - first])
         parts.append(_best_of_tile(score, low, first, of_row, least, of_column))
         held += len(parts[-1].row)
         if held > limit:  # many ties: keep no more than what can still be among the best
             parts = [_best_of_columns(_joined(parts), of_row, of_column)]
             held = len(parts[0].row)
     return _best_of_columns(_joined(parts), of_row, of_column)
+
+
+def room(space: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return ``space``, or a new one where it has too few rows or other columns; what it holds does not matter."""
+    rows, columns = shape
+    return space if space.shape[1:] == (columns,) and len(space) >= rows else space.new_empty(rows, columns)
 
 
 def _tiles(rows: int, columns: int, device: torch.device, what: str, progress: bool) -> Iterator[tuple[int, int]]:
@@ -115,12 +124,11 @@ def _highest(values: Tensor, most: int) -> Tensor:
 
 def _best_of_tile(score: Tensor, low: Tensor, first: int, of_row: int, least: Tensor, of_column: int) -> Edges:
     """Return what may be among the best; in a tile of many ties, only the best of each row and column of the tile."""
-    reached = score >= low
     if score.device.type == "cpu":
-        flat = np.flatnonzero(reached.numpy())
+        flat = np.flatnonzero(np.greater_equal(score.numpy(), low.numpy()))  # half the time of torch's comparison
         value = score.numpy().reshape(-1)[flat]
     else:
-        place = reached.flatten().nonzero().squeeze(1)
+        place = (score >= low).flatten().nonzero().squeeze(1)
         flat, value = place.cpu().numpy(), score.reshape(-1)[place].cpu().numpy()
     row, column = np.divmod(flat, score.shape[1])
     found = Edges(row, column, value)
