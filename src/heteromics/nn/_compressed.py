@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,8 @@ _MOST_GATHERED = 1 << 24  # numbers gathered at a time by the sum in fixed order
 class Side:
     """Edges grouped by the nodes of one side, with values derived from them once and kept.
 
-    ``order`` tells where each entry stands on the opposite side: values here are values there ``[order]``. The entries
-    of the side that ``leads`` number the edges.
+    ``order`` tells where each entry stands on the opposite side: values here are values there ``[order]``; None until
+    it is asked for. The entries of the side that ``leads`` number the edges.
     """
 
     __slots__ = ("_inverse_degree", "_values", "indices", "indptr", "leads", "order", "weight")
@@ -58,11 +57,6 @@ class Side:
         if dtype not in self._inverse_degree:
             self._inverse_degree[dtype] = self.indptr.diff().clamp(min=1).to(dtype).reciprocal()[:, None]
         return self._inverse_degree[dtype]
-
-    @property
-    def numbers(self) -> Tensor | None:
-        """The number of the edge of every entry, shape (nnz,); None where they stand in order."""
-        return None if self.leads else self.order
 
     def to(self, device: torch.device, dtype: torch.dtype | None) -> Side:
         weight = None if self.weight is None else self.weight.to(device=device, dtype=dtype)
@@ -187,33 +181,39 @@ def inverse(order: Tensor) -> Tensor:
 
 
 def transpose(side: Side, shape: tuple[int, int]) -> Side:
-    """Group the same edges by the opposite nodes, in order within each; the one sort in the life of a relation."""
-    dtype = side.indices.dtype
+    """Group the same edges by the opposite nodes, in order within each; the one sort in the life of a relation.
+
+    With weights of its own, the CPU brings these over and leaves positions for :func:`order_of_transpose`: half the
+    fresh memory, which takes as long as the sort.
+    """
+    weight, dtype = side.weight, side.indices.dtype
     if side.indices.device.type == "cpu":
-        return _transpose_on_cpu(side, shape)
-    order = side.indices.sort(stable=True).indices
+        carried = weight if weight is not None and weight.dtype in (torch.float32, torch.float64) else None
+        matrix = _turned(side, _positions(side) if carried is None else carried.numpy(), shape)
+        indptr, indices, data = (torch.from_numpy(each) for each in (matrix.indptr, matrix.indices, matrix.data))
+        indptr, indices = indptr.to(dtype), indices.to(dtype)
+        if carried is not None:
+            return Side(indptr, indices, data, leads=False)
+        return Side(indptr, indices, None if weight is None else weight.index_select(0, data), data, leads=False)
+    order = order_of_transpose(side, shape)
     counts = torch.bincount(side.indices, minlength=shape[1])
-    indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    row = torch.repeat_interleave(torch.arange(shape[0], device=order.device), side.indptr.diff())
-    indices = row[order]
-    weight = None if side.weight is None else side.weight.index_select(0, order)
-    return Side(indptr.to(dtype), indices.to(dtype), weight, order.to(dtype), leads=False)
+    indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).to(dtype)
+    row = torch.arange(shape[0], dtype=dtype, device=order.device)
+    indices = torch.repeat_interleave(row, side.indptr.diff()).index_select(0, order)
+    return Side(indptr, indices, None if weight is None else weight.index_select(0, order), order, leads=False)
 
 
-def _transpose_on_cpu(side: Side, shape: tuple[int, int]) -> Side:
-    """Bring positions and weights to the other side by SciPy, side by side: its loop lets go of the interpreter."""
+def order_of_transpose(side: Side, shape: tuple[int, int]) -> Tensor:
+    """Where the entries of the transposed side stand on this one, shape (nnz,), of the type of the indices."""
+    if side.indices.device.type != "cpu":
+        return side.indices.sort(stable=True).indices.to(side.indices.dtype)
+    return torch.from_numpy(_turned(side, _positions(side), shape).data)
 
-    def turned(values: np.ndarray) -> Any:
-        return sp.csr_array((values, side.indices.numpy(), side.indptr.numpy()), shape=shape).tocsc()
 
-    dtype = side.indices.dtype
-    position = np.arange(len(side.indices), dtype=np.int32 if dtype == torch.int32 else np.int64)
-    plain = side.weight is None or side.weight.dtype in (torch.float32, torch.float64)
-    with ThreadPoolExecutor(1) as beside:
-        weights = None if side.weight is None or not plain else beside.submit(turned, side.weight.numpy())
-        matrix = turned(position)
-        weight = None if weights is None else torch.from_numpy(weights.result().data)
-    indptr, indices, order = (torch.from_numpy(a).to(dtype) for a in (matrix.indptr, matrix.indices, matrix.data))
-    if side.weight is not None and weight is None:
-        weight = side.weight.index_select(0, order)
-    return Side(indptr, indices, weight, order, leads=False)
+def _positions(side: Side) -> np.ndarray:
+    return np.arange(len(side.indices), dtype=side.indices.numpy().dtype)
+
+
+def _turned(side: Side, values: np.ndarray, shape: tuple[int, int]) -> Any:
+    """Bring values to the other side: SciPy counts where torch sorts."""
+    return sp.csr_array((values, side.indices.numpy(), side.indptr.numpy()), shape=shape).tocsc()

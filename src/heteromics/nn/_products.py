@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from heteromics.nn._compressed import Side, compute_dtype, multiply, sample
+from heteromics.nn._compressed import compute_dtype, multiply, sample
 from heteromics.nn._dropout import dropped
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ class Dropout:
     share: float
     seed: int
 
-    def of(self, values: Tensor, side: Side) -> Tensor:
-        """Drop among values in the order of one side of a relation."""
-        return dropped(values, side.numbers, self.share, self.seed) if self.share else values
+    def of(self, values: Tensor, relation: Relation) -> Tensor:
+        """Drop among values in the CSR order of a relation."""
+        return dropped(values, relation._numbers(), self.share, self.seed) if self.share else values
 
 
 class SpMM(torch.autograd.Function):
@@ -39,7 +39,7 @@ class SpMM(torch.autograd.Function):
         dtype = compute_dtype(h.dtype)
         side = relation._by_dst
         values = side.values(dtype) if weight is None else weight.to(dtype)
-        out = multiply(side, dropout.of(values, side), h.to(dtype), relation.shape)
+        out = multiply(side, dropout.of(values, relation), h.to(dtype), relation.shape)
         if mean:
             out *= side.inverse_degree(dtype)
         return out.to(h.dtype)
@@ -59,10 +59,10 @@ class SpMM(torch.autograd.Function):
             values = (
                 side.values(dtype) if weight is None else weight.to(dtype).index_select(0, relation._order_to_src())
             )
-            grad_h = multiply(side, ctx.dropout.of(values, side), grad, relation.shape[::-1]).to(ctx.like)
+            grad_h = multiply(side, ctx.dropout.of(values, relation.T), grad, relation.shape[::-1]).to(ctx.like)
         if ctx.needs_input_grad[1]:
             side = relation._by_dst
-            grad_weight = ctx.dropout.of(sample(side, grad, h.to(dtype), relation.shape), side).to(weight.dtype)
+            grad_weight = ctx.dropout.of(sample(side, grad, h.to(dtype), relation.shape), relation).to(weight.dtype)
         return grad_h, grad_weight, None, None, None
 
 

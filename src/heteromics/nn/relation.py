@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from heteromics.errors import GraphError
-from heteromics.nn._compressed import Side, as_tensor, checked_side, inverse, transpose
+from heteromics.nn._compressed import Side, as_tensor, checked_side, inverse, order_of_transpose, transpose
 from heteromics.nn._dropout import checked_seed
 from heteromics.nn._products import SDDMM, Dropout, Permute, SpMM
 
@@ -331,10 +331,21 @@ class Relation:
             )
 
     def _order_to_src(self) -> Tensor:
-        if self._by_src.order is None:
-            assert self._by_dst.order is not None
-            self._by_src.order = inverse(self._by_dst.order)
-        return self._by_src.order
+        """Return where each edge by source stands by destination, shape (nnz,); made when first asked for."""
+        dst, src = self._by_dst, self._by_src
+        if dst.order is None and src.order is None:
+            if src.leads:
+                dst.order = order_of_transpose(src, self.shape[::-1])
+            else:
+                src.order = order_of_transpose(dst, self.shape)
+        if src.order is None:
+            assert dst.order is not None
+            src.order = inverse(dst.order)
+        return src.order
+
+    def _numbers(self) -> Tensor | None:
+        """Return the number of the edge of every entry by destination, shape (nnz,); None where they stand in order."""
+        return None if self._by_dst.leads else self.T._order_to_src()
 
     def __repr__(self) -> str:
         kind = "of ones" if self.weight is None else "weighted"
