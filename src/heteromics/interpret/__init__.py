@@ -1,11 +1,23 @@
-"""Interpretation: which peaks speak for which genes, by which evidence, and how far it can be trusted."""
+"""Interpretation: which peaks speak for which genes, by which evidence, and how far it can be trusted.
 
-from heteromics.interpret.links import (
-    candidate_links,
-    compare_links,
-    correlation_links,
-    distance_links,
-    score_links,
-)
+Names are loaded when they are first used.
 
-__all__ = ["candidate_links", "compare_links", "correlation_links", "distance_links", "score_links"]
+>>> from heteromics import interpret
+>>> interpret.distance_links.__module__
+'heteromics.interpret.candidates'
+"""
+
+from __future__ import annotations
+
+from heteromics._lazy import on_first_use
+
+_HOME = {
+    "candidate_links": "candidates",
+    "compare_links": "candidates",
+    "correlation_links": "candidates",
+    "distance_links": "candidates",
+    "score_links": "candidates",
+}
+
+__all__ = list(_HOME)
+__getattr__, __dir__ = on_first_use(__name__, _HOME)

@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score
 from heteromics.errors import DataError, DuplicateNames, GraphError
 from heteromics.graphs import bipartite
 from heteromics.interpret import candidate_links, compare_links, correlation_links, distance_links, score_links
-from heteromics.interpret.links import column_correlations, shifted_ranks
+from heteromics.interpret.candidates import column_correlations, shifted_ranks
 from tests.graphs.test_bipartite import toy
 
 
