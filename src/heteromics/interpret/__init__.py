@@ -16,6 +16,7 @@ _HOME = {
     "compare_links": "candidates",
     "correlation_links": "candidates",
     "distance_links": "candidates",
+    "locus_tables": "locus",
     "score_links": "candidates",
 }
 

@@ -7,7 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from heteromics.errors import DataError, some
+
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -45,6 +50,32 @@ def colour_of(names: Iterable[str]) -> dict[str, str]:
     """Give each name a colour, in order of first appearance."""
     unique = dict.fromkeys(names)
     return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(unique)}
+
+
+def need(
+    table: pd.DataFrame, columns: Iterable[str], figure: str, *, row: str = "row", numeric: Iterable[str] = ()
+) -> None:
+    """Make sure that a table has rows, the columns a figure draws, and finite numbers where they are drawn.
+
+    Raises
+    ------
+    DataError
+        Names the figure, what was found and what it draws; ``row`` is what the figure calls a row.
+    """
+    wanted = sorted({*columns, *numeric})
+    if table.empty or set(wanted) - set(table.columns):
+        found = ", ".join(map(str, table.columns)) or "none"
+        raise DataError(
+            f"{figure}: found {len(table)} {row}s with columns {found}; expected at least one {row} with "
+            f"{', '.join(wanted)}."
+        )
+    for name in numeric:
+        bad = table.index[~np.isfinite(table[name].to_numpy(float))]
+        if len(bad):
+            raise DataError(
+                f"{figure}: {len(bad)} of {len(table)} {row}s have no finite '{name}': {some(bad)}. "
+                f"Fix: drop them, and say how many."
+            )
 
 
 def save_figure(figure: Figure, folder: Path | str, name: str) -> list[Path]:
