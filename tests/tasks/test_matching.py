@@ -119,7 +119,7 @@ def test_the_protocol_scores_test_cells_alone_beside_cell_types():
     result = run_matching(graph, codes, config=config, negatives="easy", device="cpu", progress=False)
     assert set(result.pairs["rna_cell"]) | set(result.pairs["atac_cell"]) <= {f"c{i}" for i in range(65, 90)}
     table = result.metrics.set_index(["model", "negatives", "metric"])["value"]
-    assert len(table) == 3 * 2 * 4
+    assert len(table) == 3 * 2 * 6
     assert table["CellTypeMatcher", "easy", "auroc"] > 0.95
     assert table["CellTypeMatcher", "hard", "auroc"] < 0.75
     hard = result.pairs[result.pairs["negatives"] == "hard"]

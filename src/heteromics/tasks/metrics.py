@@ -2,7 +2,8 @@
 
 Regression: root mean squared and mean absolute error over all entries (the measure of the NeurIPS 2021 modality
 task, Lance et al. 2022) and Pearson's r per feature. Classification: accuracy and the areas under the ROC curve and
-under the precision-recall curve (average precision), and the recovery of a set of known links by a ranked table.
+under the precision-recall curve (average precision), the recovery of a set of known links by a ranked table, and
+whether probabilities mean what they say: Brier score, reliability by bins, expected calibration error.
 """
 
 from __future__ import annotations
@@ -199,6 +200,120 @@ def link_recovery(is_link: ArrayLike, scores: ArrayLike) -> dict[str, float]:
     area, prevalence = auprc(truth, values), float(truth.mean())
     found = {"auprc": area, "auroc": auroc(truth, values), "prevalence": prevalence, "lift": area / prevalence}
     return {**found, "n": truth.size}
+
+
+def brier(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean squared difference of probability and outcome (Brier 1950, Mon Weather Rev 78:1); 0.25 for always one half.
+
+    Parameters
+    ----------
+    labels
+        Shape (n,), boolean or 0 and 1.
+    probabilities
+        Of label 1, shape (n,), within [0, 1].
+
+    Raises
+    ------
+    DataError
+        As :func:`accuracy`, and for values outside [0, 1].
+
+    Examples
+    --------
+    >>> round(brier([1, 0], [0.8, 0.3]), 3)
+    0.065
+    """
+    truth, values = _probabilities(labels, probabilities)
+    return float(np.square(values - truth).mean())
+
+
+def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10) -> DataFrame:
+    """Compare predicted and observed shares of positives in equal bins of probability, the reliability diagram.
+
+    Parameters
+    ----------
+    labels, probabilities
+        As in :func:`brier`.
+    bins
+        How many; a probability on a border is in the lower bin.
+
+    Returns
+    -------
+    DataFrame
+        One row per bin with an example: ``lower, upper`` (borders), ``n``, ``predicted`` (mean probability) and
+        ``observed`` (share of positives).
+
+    Examples
+    --------
+    >>> reliability([0, 0, 1], [0.1, 0.3, 0.9], bins=2)
+       lower  upper  n  predicted  observed
+    0    0.0    0.5  2        0.2       0.0
+    1    0.5    1.0  1        0.9       1.0
+    """
+    import pandas as pd
+
+    truth, values = _probabilities(labels, probabilities)
+    if bins < 1:
+        raise DataError(f"bins: found {bins}, expected at least 1.")
+    borders = np.linspace(0.0, 1.0, bins + 1)
+    place = np.searchsorted(borders[1:-1], values)
+    n = np.bincount(place, minlength=bins)
+    some = n > 0
+    table = {"lower": borders[:-1][some], "upper": borders[1:][some], "n": n[some]}
+    for name, column in (("predicted", values), ("observed", truth)):
+        table[name] = np.bincount(place, column, minlength=bins)[some] / n[some]
+    return pd.DataFrame(table)
+
+
+def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10) -> float:
+    """Mean gap of predicted and observed shares over the bins of :func:`reliability`, each weighted by its examples.
+
+    Of the probability of the positive class (Naeini, Cooper and Hauskrecht 2015, AAAI).
+
+    Examples
+    --------
+    >>> round(expected_calibration_error([0, 0, 1], [0.1, 0.3, 0.9], bins=2), 4)
+    0.1667
+    """
+    table = reliability(labels, probabilities, bins)
+    return float(np.average((table["predicted"] - table["observed"]).abs(), weights=table["n"]))
+
+
+def platt_scale(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float]:
+    """Fit the logistic curve that turns a score into a probability; give it examples that nothing is tested on.
+
+    Returns
+    -------
+    slope, intercept
+        Of ``1 / (1 + exp(-(slope * score + intercept)))`` (Platt 1999), by maximum likelihood, next to no penalty.
+
+    Raises
+    ------
+    DataError
+        As :func:`auroc`.
+
+    Examples
+    --------
+    >>> slope, intercept = platt_scale([0, 1, 0, 1], [0.0, 0.0, 2.0, 2.0])
+    >>> round(slope, 3) + 0.0, round(intercept, 3) + 0.0
+    (0.0, 0.0)
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    truth, values = _labelled(labels, scores, both=True)
+    centre, spread = values.mean(), values.std() or 1.0
+    curve = LogisticRegression(C=1e6, max_iter=1000).fit(((values - centre) / spread)[:, None], truth)
+    slope = float(curve.coef_[0, 0]) / spread
+    return float(slope), float(curve.intercept_[0] - slope * centre)
+
+
+def _probabilities(labels: ArrayLike, probabilities: ArrayLike) -> tuple[NDArray[np.bool_], Float]:
+    truth, values = _labelled(labels, probabilities)
+    if outside := int(((values < 0) | (values > 1)).sum()):
+        raise DataError(
+            f"probabilities: {outside} of {values.size} are outside [0, 1], from {values.min():.4g} to "
+            f"{values.max():.4g}. Fix: platt_scale turns scores into probabilities."
+        )
+    return truth, values
 
 
 def _labelled(labels: ArrayLike, scores: ArrayLike, *, both: bool = False) -> tuple[NDArray[np.bool_], Float]:
