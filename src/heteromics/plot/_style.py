@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,12 @@ GREY = "#8A8A8A"
 FORMATS = ("png", "svg")
 
 
-def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """Return an empty figure (inches) and its axes in one row, without touching pyplot's global state.
+def new_figure(
+    width: float, height: float, columns: int = 1, heights: Sequence[float] = (1.0,)
+) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure (inches) and its axes row by row, without touching pyplot's global state.
+
+    ``heights`` are those of the rows, in proportion.
 
     A notebook shows it as the last value of a cell; pyplot need not be imported for that.
     """
@@ -36,8 +40,8 @@ def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, l
             return image.getvalue()
 
     figure = Shown(figsize=(width, height), layout="constrained", dpi=150)
-    axes = figure.subplots(1, columns, squeeze=False)[0]
-    return figure, list(axes)
+    axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=list(heights))
+    return figure, list(axes.ravel())
 
 
 def tidy(axes: Axes) -> None:

@@ -1,0 +1,214 @@
+"""A regulatory network: factors, the peaks they bind and the genes these speak for, in layers; or factors and genes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heteromics.errors import DataError, some
+from heteromics.plot._style import COLOURS, GREY, need, new_figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+Node = tuple[str, str]  # kind and name: a factor that is a target too is two nodes in layers, one otherwise
+
+_LOOKS = {"tf": (COLOURS[1], "s", 42), "peak": (GREY, "|", 40), "gene": (COLOURS[0], "o", 26)}
+_TITLES = {"tf": "factors", "peak": "peaks", "gene": "genes"}
+_SIGNS = {1: ("activates", COLOURS[0]), -1: ("represses", COLOURS[5]), 0: ("sign not known", GREY)}
+_MOST_LABELS = 60
+_SWEEPS = 12
+
+
+def network(table: pd.DataFrame, *, score: str = "score", most: int = 150, title: str = "") -> Figure:
+    """Draw the strongest part of a regulatory network.
+
+    Parameters
+    ----------
+    table
+        One row per triple ``tf, peak, gene``, drawn in three layers, as
+        :func:`heteromics.interpret.regulatory_network` returns it; or per edge ``tf, gene``, drawn by force, as
+        :func:`heteromics.interpret.tf_gene_edges` does. Optional ``sign``: 1 activates, -1 represses, 0 or none not
+        known.
+    score
+        Column by which edges are strong, larger is stronger; ``"best"`` or ``"summed"`` for factors and genes.
+    most
+        At most so many nodes: rows are taken by falling score until the next one would bring more.
+    title
+        Figure title; the axes say how many of the rows are drawn.
+
+    Returns
+    -------
+    Figure
+        The same table gives the same figure. In layers, nodes are ordered by the mean place of their neighbours to have
+        few crossings (Sugiyama, Tagawa & Toda, 1981, IEEE Trans. Syst. Man Cybern. 11:109); by force, as Fruchterman &
+        Reingold (1991) with a fixed start. An edge is as wide as its best score is high.
+
+    Raises
+    ------
+    DataError
+        When the table is empty, lacks a column, has several groups, or not one row fits into ``most`` nodes.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> edges = pd.DataFrame({"tf": ["T", "T"], "peak": ["p", "q"], "gene": ["A", "B"], "score": [2.0, 1.0]})
+    >>> network(edges).axes[0].get_title(loc="right")
+    '2 of 2 rows'
+    """
+    kinds = ("tf", "peak", "gene") if "peak" in table else ("tf", "gene")
+    need(table, kinds, "network", numeric=(score,))
+    table = table.assign(score=table[score])
+    if "group" in table and len(groups := table["group"].astype(str).unique()) > 1:
+        raise DataError(f"network: found {len(groups)} groups: {some(groups, 8)}. Fix: draw one of them.")
+    chosen = _strongest(table, kinds, most)
+    edges = _edges(chosen, kinds)
+    if len(kinds) == 3:
+        layers = {kind: sorted({node for edge in edges for node in edge if node[0] == kind}) for kind in kinds}
+        place = _layered(layers, list(edges))
+        tallest = max(map(len, layers.values()))
+        figure, (axes,) = new_figure(8.0, float(np.clip(1.2 + 0.16 * tallest, 3.0, 14.0)))
+        for column, kind in enumerate(kinds):
+            axes.text(column, 1.0 + 1.2 / (tallest + 1), _TITLES[kind], ha="center", fontsize=9, weight="bold")
+        axes.set(xlim=(-0.45, 2.45), ylim=(-0.02, 1.0 + 2.0 / (tallest + 1)))
+    else:
+        place = _by_force(edges)
+        figure, (axes,) = new_figure(7.6, 6.4)
+    _draw_edges(axes, edges, place, arrows=len(kinds) == 2)
+    _draw_nodes(axes, place, edges)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_title(f"{len(chosen):,} of {len(table):,} rows", loc="right", fontsize=8, color=GREY)
+    axes.axis("off")
+    return figure
+
+
+def _strongest(table: pd.DataFrame, kinds: Sequence[str], most: int) -> pd.DataFrame:
+    """Return the first rows by falling score that have at most so many nodes among them."""
+    ordered = table.sort_values(["score", *kinds], ascending=[False, *[True] * len(kinds)], kind="stable")
+    new = sum((~ordered[kind].duplicated()).to_numpy(int) for kind in kinds).cumsum()
+    chosen = ordered[new <= most]
+    if chosen.empty:
+        raise DataError(f"network: found most={most}, expected at least {len(kinds)}, the nodes of one row.")
+    return chosen
+
+
+def _edges(table: pd.DataFrame, kinds: Sequence[str]) -> dict[tuple[Node, Node], tuple[float, int]]:
+    """Return the best score and the sign of each edge, strongest first; edges of several signs have none."""
+    sign = table["sign"].fillna(0).to_numpy(float) if "sign" in table else np.zeros(len(table))
+    found: dict[tuple[Node, Node], tuple[float, int]] = {}
+    single = len(kinds) == 2
+    for left, right in pairwise(kinds):
+        signed = np.sign(sign).astype(int) if right == "gene" else np.zeros(len(table), int)
+        ends = zip(table[left].astype(str), table[right].astype(str), table["score"].astype(float), signed, strict=True)
+        factors = set(table["tf"].astype(str)) if single else set()
+        for a, b, score, way in ends:
+            key = ((left, a), ("tf" if b in factors else right, b))
+            best, known = found.get(key, (score, int(way)))
+            found[key] = (max(best, score), known if known == way else 0)
+    return found
+
+
+def _layered(layers: Mapping[str, list[Node]], edges: Sequence[tuple[Node, Node]]) -> dict[Node, tuple[float, float]]:
+    """Order each layer by the mean place of its neighbours, forth and back."""
+    near: dict[Node, list[Node]] = {node: [] for nodes in layers.values() for node in nodes}
+    for a, b in edges:
+        near[a].append(b)
+        near[b].append(a)
+    height: dict[Node, float] = {}
+    for nodes in layers.values():
+        height |= _spread(nodes)
+    columns = list(layers)
+    for sweep in range(_SWEEPS):
+        for kind in columns if sweep % 2 == 0 else columns[::-1]:
+            means = {node: float(np.mean([height[other] for other in near[node]])) for node in layers[kind]}
+            height |= _spread(sorted(layers[kind], key=lambda node, means=means: (means[node], node)))
+    return {node: (float(columns.index(node[0])), y) for node, y in height.items()}
+
+
+def _spread(nodes: Sequence[Node]) -> dict[Node, float]:
+    return {node: (row + 0.5) / len(nodes) for row, node in enumerate(nodes)}
+
+
+def _by_force(edges: Mapping[tuple[Node, Node], tuple[float, int]]) -> dict[Node, tuple[float, float]]:
+    import networkx as nx
+
+    graph = nx.Graph()
+    graph.add_nodes_from(sorted({node for edge in edges for node in edge}))
+    graph.add_edges_from(sorted(edges))
+    place = nx.spring_layout(graph, seed=0, iterations=300, k=2.2 / np.sqrt(len(graph)))
+    return {node: (float(x), float(y)) for node, (x, y) in place.items()}
+
+
+def _shares(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    spread = np.ptp(scores)
+    return (scores - scores.min()) / spread if spread else np.ones_like(scores)
+
+
+def _draw_edges(
+    axes: Axes,
+    edges: Mapping[tuple[Node, Node], tuple[float, int]],
+    place: Mapping[Node, tuple[float, float]],
+    *,
+    arrows: bool,
+) -> None:
+    from matplotlib.patches import FancyArrowPatch
+
+    shares = _shares(np.array([score for score, _ in edges.values()]))
+    for ((a, b), (_, sign)), share in zip(edges.items(), shares, strict=True):
+        arrow = FancyArrowPatch(
+            place[a],
+            place[b],
+            arrowstyle="-|>" if arrows else "-",
+            connectionstyle="arc3,rad=0.08" if arrows else "arc3",
+            shrinkA=3,
+            shrinkB=5 if arrows else 0,
+            mutation_scale=7,
+            linewidth=0.5 + 2.0 * share,
+            alpha=0.35 + 0.45 * share,
+            color=_SIGNS[sign][1],
+            zorder=1,
+        )
+        axes.add_patch(arrow)
+    for sign in sorted({sign for _, sign in edges.values()}, reverse=True):
+        axes.plot([], [], color=_SIGNS[sign][1], label=_SIGNS[sign][0])
+
+
+def _draw_nodes(
+    axes: Axes, place: Mapping[Node, tuple[float, float]], edges: Mapping[tuple[Node, Node], tuple[float, int]]
+) -> None:
+    degree = dict.fromkeys(place, 0)
+    for a, b in edges:
+        degree[a] += 1
+        degree[b] += 1
+    layered = any(kind == "peak" for kind, _ in place)
+    for kind, (colour, marker, size) in _LOOKS.items():
+        nodes = [node for node in place if node[0] == kind]
+        if not nodes:
+            continue
+        x, y = np.array([place[node] for node in nodes]).T
+        axes.scatter(x, y, s=size, color=colour, marker=marker, zorder=3, label=f"{len(nodes)} {_TITLES[kind]}")
+        named = nodes if kind == "tf" or len(nodes) <= _MOST_LABELS else _hubs(nodes, degree)
+        side = {"tf": (-7, "right"), "peak": (4, "left"), "gene": (7, "left")}[kind] if layered else (5, "left")
+        for node in named:
+            axes.annotate(
+                node[1],
+                place[node],
+                (side[0], 0),
+                textcoords="offset points",
+                ha=side[1],
+                va="center",
+                fontsize=5.5 if kind == "peak" else 7,
+                weight="bold" if kind == "tf" else "normal",
+                zorder=4,
+            )
+
+
+def _hubs(nodes: Sequence[Node], degree: Mapping[Node, int]) -> list[Node]:
+    return sorted(nodes, key=lambda node: (-degree[node], node))[:_MOST_LABELS]
