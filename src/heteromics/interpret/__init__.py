@@ -12,12 +12,35 @@ from __future__ import annotations
 from heteromics._lazy import on_first_use
 
 _HOME = {
+    "activity_by_group": "regulon_activity",
+    "agreement": "_attribution_checks",
+    "attribute": "attribution",
+    "binding_correlation": "binding",
+    "by_peak": "evidence",
     "candidate_links": "candidates",
     "compare_links": "candidates",
+    "concordance": "_concordance",
     "correlation_links": "candidates",
+    "delete_peaks": "_attribution_values",
     "distance_links": "candidates",
+    "enrichment": "_enrichment",
+    "evidence_for": "evidence",
+    "expressed_share": "_cell_groups",
     "locus_tables": "locus",
+    "rank_concordance": "_concordance",
+    "regulatory_network": "network",
+    "regulon_activity": "regulon_activity",
+    "sanity_check": "_attribution_checks",
     "score_links": "candidates",
+    "store_regulons": "regulon_activity",
+    "tf_binding": "binding",
+    "tf_gene_edges": "network",
+    "to_networkx": "export",
+    "value_gradients": "_attribution_values",
+    "write_bedpe": "export",
+    "write_cx2": "export",
+    "write_graphml": "export",
+    "write_table": "export",
 }
 
 __all__ = list(_HOME)

@@ -1,0 +1,103 @@
+"""The genes and peaks of a table of links, found in a prior store by the store's own rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heteromics.errors import DataError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from heteromics.priors import PriorStore
+
+
+def stored_genes(names: Sequence[str], store: PriorStore) -> DataFrame:
+    """Find genes by identifier, symbol or other name, see :func:`heteromics.priors.identifiers.join_store_genes`.
+
+    Parameters
+    ----------
+    names
+        Different names.
+
+    Returns
+    -------
+    DataFrame
+        Index ``names``; ``gene_id, symbol, chrom, tss, strand`` of the store, None or NA where no gene is meant for
+        certain.
+    """
+    import pandas as pd
+
+    from heteromics.priors.identifiers import join_store_genes
+
+    found = pd.Series(join_store_genes(store, list(names)).gene_id, index=pd.Index(names, dtype=object), dtype=object)
+    columns = ["gene_id", "symbol", "chrom", "tss", "strand"]
+    genes = store.frame("gene")[columns].astype({"tss": "Int64"}).set_index("gene_id", drop=False)
+    return genes.reindex(found.to_numpy()).set_axis(found.index)
+
+
+def stored_peaks(names: Sequence[str], store: PriorStore) -> DataFrame:
+    """Find peaks by identifier, else by the interval that their name gives.
+
+    Parameters
+    ----------
+    names
+        Different names.
+
+    Returns
+    -------
+    DataFrame
+        Index ``names``; ``peak_id, chrom, chrom_start, chrom_end`` (bp, 0-based half-open) of the store, NA where it
+        has no such peak.
+    """
+    import pandas as pd
+
+    peaks = store.frame("peak")[["peak_id", "chrom", "chrom_start", "chrom_end"]]
+    peaks = peaks.astype({"chrom_start": "Int64", "chrom_end": "Int64"})
+    given = pd.Index(names, dtype=object)
+    row = pd.Index(peaks["peak_id"]).get_indexer(given)
+    places = named_places(given[row < 0])
+    if len(places):
+        by_place = peaks.reset_index(names="row").drop_duplicates(["chrom", "chrom_start", "chrom_end"])
+        there = places.reset_index(names="name").merge(by_place, how="left", on=["chrom", "chrom_start", "chrom_end"])
+        row[given.get_indexer(there["name"])] = there["row"].fillna(-1).to_numpy(np.int64)
+    return peaks.reindex(np.where(row >= 0, row, -1)).set_axis(given)
+
+
+def named_places(names: Sequence[str]) -> DataFrame:
+    """Read the places of peaks from names such as ``chr1:100-200``.
+
+    Returns
+    -------
+    DataFrame
+        Index: the names that could be read; ``chrom, chrom_start, chrom_end`` (bp, 0-based half-open).
+    """
+    import pandas as pd
+
+    from heteromics.priors.peaks import parse_peak_names
+
+    read, _ = parse_peak_names([str(name) for name in names])
+    places = {
+        "chrom": np.asarray(read.chrom, dtype=object),
+        "chrom_start": pd.array(read.start, dtype="Int64"),
+        "chrom_end": pd.array(read.end, dtype="Int64"),
+    }
+    return pd.DataFrame(places, index=pd.Index(read.name, dtype=object))
+
+
+def need_columns(table: DataFrame, columns: Sequence[str], what: str) -> None:
+    """Refuse a table that lacks columns.
+
+    Raises
+    ------
+    DataError
+        Naming those that are absent and those that are there.
+    """
+    if absent := [name for name in columns if name not in table]:
+        raise DataError(
+            f"{what}: found columns {', '.join(map(str, table.columns)) or 'none'}; {len(absent)} of {len(columns)} "
+            f"expected ones are not there: {', '.join(absent)}."
+        )
