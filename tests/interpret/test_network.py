@@ -289,10 +289,13 @@ def test_links_of_another_store_or_twice_are_refused(store):
 
 def test_a_store_without_hits_or_targets_says_so(tmp_path):
     made = tables()
-    with PriorStore.open(write_store(tmp_path / "a.duckdb", {k: v for k, v in made.items() if k != "tf_peak"})) as one:
-        with pytest.raises(StoreError, match="has no table 'tf_peak'"):
-            regulatory_network(random_links(), one)
-    with PriorStore.open(write_store(tmp_path / "b.duckdb", {k: v for k, v in made.items() if k != "tf_gene"})) as one:
+    without = {name: {key: rows for key, rows in made.items() if key != name} for name in ("tf_peak", "tf_gene")}
+    with (
+        PriorStore.open(write_store(tmp_path / "a.duckdb", without["tf_peak"])) as one,
+        pytest.raises(StoreError, match="has no table 'tf_peak'"),
+    ):
+        regulatory_network(random_links(), one)
+    with PriorStore.open(write_store(tmp_path / "b.duckdb", without["tf_gene"])) as one:
         network = regulatory_network(random_links(), one)
         assert len(network) == len(by_hand(random_links(), made, ("motif",)))
         assert set(network["source"]) == {""}

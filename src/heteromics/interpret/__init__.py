@@ -12,7 +12,7 @@ from __future__ import annotations
 from heteromics._lazy import on_first_use
 
 _HOME = {
-    "activity_by_group": "regulon_activity",
+    "activity_by_group": "activity",
     "agreement": "_attribution_checks",
     "attribute": "attribution",
     "binding_correlation": "binding",
@@ -29,10 +29,10 @@ _HOME = {
     "locus_tables": "locus",
     "rank_concordance": "_concordance",
     "regulatory_network": "network",
-    "regulon_activity": "regulon_activity",
+    "regulon_activity": "activity",
     "sanity_check": "_attribution_checks",
     "score_links": "candidates",
-    "store_regulons": "regulon_activity",
+    "store_regulons": "activity",
     "tf_binding": "binding",
     "tf_gene_edges": "network",
     "to_networkx": "export",
