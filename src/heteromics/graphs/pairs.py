@@ -19,7 +19,7 @@ from torch import Tensor
 from heteromics.errors import GraphError
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from heteromics.graphs.schema import HeteroGraph
 
@@ -48,9 +48,11 @@ class PairBatch:
     gene_block_ptr, peak_block_ptr
         Start and stop of each block among the NR genes and the NA peaks, int64, shape (n_blocks, 2) each. Gene and
         peak may meet only inside a block; no block is empty on either side.
-    gene_position, peak_position, within_bp
-        For a window mask: transcription starts and peak midpoints in bp, int64, shapes (NR,) and (NA,), and the largest
-        distance at which they may meet. None otherwise.
+    gene_position, peak_position
+        Transcription starts and peak midpoints in bp, int64, shapes (NR,) and (NA,), for a window mask or on request;
+        None otherwise.
+    within_bp
+        For a window mask: the largest distance at which genes and peaks may meet. None otherwise.
     """
 
     gene: Tensor
@@ -116,6 +118,8 @@ class PairBatcher:
         (``"window"``), or all (``"none"``, the paper's ablation without edges). Default: the graph's own mask.
     within_bp
         Of the window, in bp from transcription start to peak midpoint. Default: the graph's.
+    positions
+        Give batches positions whatever the mask.
 
     Raises
     ------
@@ -128,7 +132,9 @@ class PairBatcher:
     peaks and cells of the graph.
     """
 
-    def __init__(self, graph: HeteroGraph, mask: Mask | None = None, within_bp: int | None = None) -> None:
+    def __init__(
+        self, graph: HeteroGraph, mask: Mask | None = None, within_bp: int | None = None, *, positions: bool = False
+    ) -> None:
         if graph.kind != "bipartite":
             raise GraphError(
                 f"found a graph of kind {graph.kind!r}, expected 'bipartite'. "
@@ -139,6 +145,7 @@ class PairBatcher:
         if self.mask not in ("chromosome", "window", "none"):
             raise GraphError(f"mask: found {mask!r}, expected 'chromosome', 'window' or 'none'.")
         self.within_bp = int(graph.meta["within_bp"] if within_bp is None else within_bp)
+        self.positions = positions or self.mask == "window"
         self._genes = _Rows(graph, EXPRESSES)
         self._peaks = _Rows(graph, OPENS)
         self._codes = 1 + max(
@@ -167,11 +174,11 @@ class PairBatcher:
         )
         filled = ((gene_ptr.diff() > 0) & (peak_ptr.diff() > 0)).squeeze(1)
         near: dict[str, Any] = {}
-        if self.mask == "window":
+        if self.positions:
             near = {
                 "gene_position": self.graph.ndata("gene")["position"][gene.long()],
                 "peak_position": self.graph.ndata("peak")["position"][peak.long()],
-                "within_bp": self.within_bp,
+                "within_bp": self.within_bp if self.mask == "window" else None,
             }
         return PairBatch(
             gene,
@@ -187,11 +194,37 @@ class PairBatcher:
             **near,
         )
 
-    def stream(self, pairs: ArrayLike | Tensor, size: int) -> Iterator[PairBatch]:
-        """Yield all pairs in batches of ``size``; one batch is held at a time."""
+    def profiles(
+        self, side: Literal["gene", "peak"], cells: NDArray[np.int64], most_nodes: int
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the profiles of some cells, at most ``most_nodes`` genes or peaks, or one cell, at a time.
+
+        Yields features (N,) and weights (N,), cell after cell, and the bounds of the cells (n + 1,).
+        """
+        rows = self._genes if side == "gene" else self._peaks
+        for part in _cut(rows.size(torch.from_numpy(cells)), len(cells), most_nodes):
+            feature, weight, _, offsets = rows.take(torch.from_numpy(cells[part]))
+            yield feature, weight, offsets
+
+    def parts(self, pairs: ArrayLike | Tensor, size: int, most_nodes: int | None = None) -> list[Tensor]:
+        """Cut pairs, in their order, into parts for :meth:`batch`.
+
+        Parameters
+        ----------
+        pairs
+            As for :meth:`batch`.
+        size
+            Most pairs of a part.
+        most_nodes
+            Most genes and peaks of a part together, unless one pair alone has more: bounds memory where cells differ.
+        """
         rows = self.checked(pairs)
-        for start in range(0, len(rows), size):
-            yield self.batch(rows[start : start + size])
+        nodes = self._genes.size(rows[:, 0]) + self._peaks.size(rows[:, 1])
+        return [rows[part] for part in _cut(nodes, size, most_nodes)]
+
+    def stream(self, pairs: ArrayLike | Tensor, size: int, most_nodes: int | None = None) -> Iterator[PairBatch]:
+        """Yield all pairs in batches, arguments as of :meth:`parts`; one batch is held at a time."""
+        yield from map(self.batch, self.parts(pairs, size, most_nodes))
 
     def checked(self, pairs: ArrayLike | Tensor) -> Tensor:
         """Return pairs as an int64 tensor of shape (B, 2) whose rows are in the graph, or raise a GraphError."""
@@ -250,14 +283,31 @@ class _Rows:
         self.weight = weight if in_order else weight[order.long()]
         self.chrom = graph.ndata(feature)["chrom"]
 
+    def size(self, rows: Tensor) -> Tensor:
+        """Return how many features some cells have, shape (cells,), int64."""
+        return (self.indptr[rows + 1] - self.indptr[rows]).long()
+
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return features, weights and chromosome codes of some cells end to end, and the bounds of the cells."""
-        start = self.indptr[rows].long()
-        size = self.indptr[rows + 1].long() - start
+        start, size = self.indptr[rows].long(), self.size(rows)
         offsets = torch.cat([size.new_zeros(1), size.cumsum(0)])
         place = torch.arange(int(offsets[-1])) + torch.repeat_interleave(start - offsets[:-1], size)
         feature = self.indices[place]
         return feature, self.weight[place], self.chrom[feature.long()], offsets
+
+
+def _cut(nodes: Tensor, size: int, most_nodes: int | None) -> list[slice]:
+    """Cut a row of items into slices of at most ``size`` items and, if they are several, ``most_nodes`` nodes."""
+    if most_nodes is None:
+        return [slice(start, start + size) for start in range(0, len(nodes), size)]
+    total = np.concatenate([[0], np.cumsum(nodes.numpy())])
+    start, cuts = 0, []
+    while start < len(nodes):
+        reach = int(np.searchsorted(total, total[start] + most_nodes, side="right")) - 1
+        stop = min(max(reach, start + 1), start + size, len(nodes))
+        cuts.append(slice(start, stop))
+        start = stop
+    return cuts
 
 
 def _chromosome_blocks(chrom: Tensor, offsets: Tensor, codes: int) -> Tensor:

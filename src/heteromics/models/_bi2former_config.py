@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from heteromics.errors import ModelError
 
@@ -44,6 +44,14 @@ class Bi2FormerConfig:
         Links need a sigmoid above it; 0.5 [P, C]. It passes no gradient to the links it removes, hence None [R].
     scaled
         Scores divided by the root of the key width [R]; not in [C].
+    distance_bias
+        Adds a learnt term of the distance between gene start and peak to the scores of each head, inside one
+        chromosome alone [R]; see :class:`heteromics.nn.DistanceBias`. It starts at 0.
+    directions
+        ``"shared"``: a link weighs as much on its way to the peak as to the gene, a peak that many genes keep gets a
+        large sum [P, C]. ``"separate"`` [R]: on the links that genes kept, peaks ask with queries of their own and
+        genes answer with keys of their own; the sigmoid of those scores, or their softmax over the genes that kept the
+        peak, weighs what peaks get.
     messages
         What links carry: ``"full"`` projections of all a node has [C], or ``"values"`` alone [R], so that who sent
         them is told by the attention and by nothing else.
@@ -64,6 +72,9 @@ class Bi2FormerConfig:
         29 epochs, best ``"accuracy"`` on validation pairs [C], or ``"loss"``.
     sparse_ids
         Sparse gradients and Adam moments for the ID embeddings: for hundreds of thousands of peaks. No weight decay.
+    precision
+        ``"bfloat16"``: projections, states and messages in bfloat16, in training and after [R]; weights and all sums
+        stay float32. Halves the memory of a batch.
     """
 
     id_width: int = 128
@@ -80,6 +91,8 @@ class Bi2FormerConfig:
     top_k: int | None = 10
     threshold: float | None = None
     scaled: bool = True
+    distance_bias: bool = False
+    directions: Literal["shared", "separate"] = "shared"
     messages: Literal["full", "values"] = "values"
     activation: bool = True
     normalise: bool = True
@@ -92,6 +105,7 @@ class Bi2FormerConfig:
     patience: int = 10
     monitor: Literal["loss", "accuracy"] = "accuracy"
     sparse_ids: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         sizes = ("id_width", "hidden", "layers", "heads", "batch_size", "max_epochs")
@@ -113,6 +127,8 @@ class Bi2FormerConfig:
             problems.append(f"threshold={self.threshold}")
         if self.weights == "published" and (self.threshold is None or self.threshold < 0.5):
             problems.append("weights='published' needs a threshold of at least 0.5, below it masked pairs would pass")
+        if self.weights == "published" and self.directions == "separate":
+            problems.append("weights='published' has one weight for both directions")
         if not 0 <= self.dropout < 1:
             problems.append(f"dropout={self.dropout}")
         if self.normalise and self.batch_size == 1:
@@ -125,9 +141,32 @@ class Bi2FormerConfig:
 
     @property
     def parts(self) -> list[int]:
-        """Widths of a node's three projections: queries or keys of all heads, message, self."""
+        """Widths of a node's projections: queries or keys of all heads, message, self, and those of the way back."""
         key = self.hidden // self.heads if self.key_width is None else self.key_width
-        return [self.heads * key, self.hidden, self.hidden]
+        back = [self.heads * key] if self.directions == "separate" else []
+        return [self.heads * key, self.hidden, self.hidden, *back]
+
+    def without(self, *parts: Literal["ids", "attributes", "pruning", "edges"]) -> Bi2FormerConfig:
+        """Return the config with parts of the model taken out: the ablations of the paper.
+
+        ``"ids"`` and ``"attributes"`` of nodes; ``"pruning"``: threshold and top-k; ``"edges"``: the mask, so that
+        all genes and peaks of a pair may meet. Without pruning, published weights become sigmoids, for their softmax is
+        over what pruning keeps.
+
+        Examples
+        --------
+        >>> config = Bi2FormerConfig.as_published().without("attributes", "pruning", "edges")
+        >>> config.attributes, config.top_k, config.threshold, config.weights, config.mask
+        (False, None, None, 'sigmoid', 'none')
+        """
+        if unknown := set(parts) - _ABLATIONS.keys():
+            raise ModelError(
+                f"without: found {', '.join(sorted(unknown))}; expected some of {', '.join(sorted(_ABLATIONS))}."
+            )
+        changes = {name: value for part in parts for name, value in _ABLATIONS[part].items()}
+        if "pruning" in parts and self.weights == "published":
+            changes["weights"] = "sigmoid"
+        return replace(self, **changes)
 
     @classmethod
     def as_published(cls) -> Bi2FormerConfig:
@@ -150,6 +189,8 @@ class Bi2FormerConfig:
             top_k=10,
             threshold=0.5,
             scaled=False,
+            distance_bias=False,
+            directions="shared",
             messages="full",
             activation=False,
             normalise=False,
@@ -162,4 +203,13 @@ class Bi2FormerConfig:
             patience=29,
             monitor="accuracy",
             sparse_ids=False,
+            precision="float32",
         )
+
+
+_ABLATIONS: dict[str, dict[str, Any]] = {
+    "ids": {"ids": False, "sparse_ids": False},
+    "attributes": {"attributes": False},
+    "pruning": {"top_k": None, "threshold": None},
+    "edges": {"mask": "none"},
+}

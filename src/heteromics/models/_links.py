@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from heteromics.graphs.pairs import EXPRESSES, OPENS
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 
-_BUFFERED = 1 << 22  # entries merged at a time, 100 MB
+_BUFFERED = 1 << 22  # entries merged at a time, 130 MB
+_BITS = 1 << 26  # bytes of bits held at a time
 
 
 def joint_counts(left: sparse.csc_matrix, right: sparse.csc_matrix, i: Int, j: Int, chunk: int = 50_000) -> Float:
@@ -86,11 +89,18 @@ class LinkSums:
     def _merge(self) -> None:
         if not self._waiting:
             return
-        parts = [*([(self._key, self._sums)] if self._key.size else []), *self._waiting]
-        key, values = np.concatenate([k for k, _ in parts]), np.concatenate([v for _, v in parts])
-        self._key, place = np.unique(key, return_inverse=True)
-        self._sums = np.stack([np.bincount(place, column, minlength=self._key.size) for column in values.T], axis=1)
+        key, place = np.unique(np.concatenate([k for k, _ in self._waiting]), return_inverse=True)
+        values = np.concatenate([v for _, v in self._waiting])
         self._waiting, self._size = [], 0
+        sums = np.stack([np.bincount(place, column, minlength=key.size) for column in values.T], axis=1)
+        if not self._key.size:
+            self._key, self._sums = key, sums
+            return
+        at = np.searchsorted(self._key, key)
+        known = self._key[np.minimum(at, self._key.size - 1)] == key
+        self._sums[at[known]] += sums[known]
+        self._key = np.insert(self._key, at[~known], key[~known])
+        self._sums = np.insert(self._sums, at[~known], sums[~known], axis=0)
 
 
 def candidate_keys(graph: HeteroGraph, candidates: DataFrame) -> Int:
@@ -113,3 +123,53 @@ def present(graph: HeteroGraph, etype: tuple[str, str, str], cells: Int) -> spar
     shape = graph.num_nodes(etype[0]), graph.num_nodes(etype[2])
     ones = np.ones(len(indices), dtype=np.float32)
     return sparse.csr_matrix((ones, indices.numpy(), indptr.numpy()), shape=shape)[cells].tocsc()
+
+
+def count_pairs(graph: HeteroGraph, pairs: Int, gene: Int, peak: Int) -> Int:
+    """Count the pairs in which a gene is expressed and a peak is open, for chosen links; shape (L,).
+
+    Parameters
+    ----------
+    graph
+        A bipartite graph.
+    pairs
+        Rows of ``rna_cell`` and ``atac_cell``, shape (n, 2).
+    gene, peak
+        Rows of the links, shapes (L,).
+
+    Notes
+    -----
+    A bit per feature and pair, for so many pairs at a time that they take 64 MB, and a population count per link:
+    time grows with the features of the pairs, and with L * n / 64.
+    """
+    sides = [np.unique(rows, return_inverse=True) for rows in (gene, peak)]
+    words = max(1, min(_BITS // (8 * max(sum(len(used) for used, _ in sides), 1)), -(-len(pairs) // 64)))
+    counts = np.zeros(len(gene), dtype=np.int64)
+    for start in range(0, len(pairs), 64 * words):
+        part = pairs[start : start + 64 * words]
+        left, right = (
+            _bits(graph, etype, part[:, column], sides[column][0], words)
+            for column, etype in enumerate((EXPRESSES, OPENS))
+        )
+        step = max(1, _BITS // (32 * words))
+        for first in range(0, len(gene), step):
+            some = slice(first, first + step)
+            both = left[sides[0][1][some]] & right[sides[1][1][some]]
+            counts[some] += np.bitwise_count(both).sum(axis=1, dtype=np.int64)
+    return counts
+
+
+def _bits(graph: HeteroGraph, etype: tuple[str, str, str], cells: Int, used: Int, words: int) -> NDArray[np.uint64]:
+    """Return which cells have the features ``used``, rising, a bit for each, shape (features, words)."""
+    indptr, indices = (each.numpy() for each in graph.adjacency(etype)[:2])
+    place = np.full(graph.num_nodes(etype[2]), -1)
+    place[used] = np.arange(len(used))
+    bits = np.zeros((len(used), words), dtype=np.uint64)
+    for bit in range(min(64, len(cells))):
+        these = cells[bit::64]
+        size = (indptr[these + 1] - indptr[these]).astype(np.int64)
+        step = np.arange(size.sum()) - np.repeat(size.cumsum() - size, size)
+        row = place[indices[np.repeat(indptr[these].astype(np.int64), size) + step]]
+        word = np.repeat(np.arange(len(these)), size)
+        bits[row[row >= 0], word[row >= 0]] |= np.uint64(1 << bit)  # no two entries of one bit meet in a word
+    return bits

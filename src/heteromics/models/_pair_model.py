@@ -23,6 +23,7 @@ from heteromics.models._pair_training import Labelled, MatchingPlan, PairLoader,
 from heteromics.models._training import epochs_or, fit_module, pick_device, seeded
 
 FEWEST_PAIRS = 16  # in a batch of inference, where the published setting trains on one
+MOST_NODES = 1 << 18  # genes and peaks of a batch of inference, some 1 GB at the published widths
 Draw = Callable[[int], tuple[ArrayLike, ArrayLike | None]]
 
 
@@ -165,6 +166,8 @@ class PairModel:
     ) -> NDArray[np.float32]:
         """Return the probability that the profiles of each pair come from one cell, shape (n,).
 
+        Memory is that of one batch, bounded by its pairs and by their genes and peaks, whatever the number of pairs.
+
         Parameters
         ----------
         pairs
@@ -227,12 +230,11 @@ class PairModel:
     ) -> Iterator[PairBatch]:
         network, place = self._fitted(), pick_device(device)
         batcher, size = self._batcher(graph), max(self.config.batch_size, FEWEST_PAIRS)
-        rows = batcher.checked(pairs)
+        parts = batcher.parts(pairs, size, MOST_NODES)
         network.to(place)
         try:
-            number = -(-len(rows) // size)
-            for batch in track(batcher.stream(rows, size), what, number, enabled=progress):
-                yield batch.to(place)
+            for part in track(parts, what, len(parts), enabled=progress):
+                yield batcher.batch(part).to(place)
         finally:
             network.cpu()
 

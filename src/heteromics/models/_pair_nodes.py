@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -90,22 +90,37 @@ class Nodes(nn.Module):
 
     def forward(self, feature: Tensor, value: Tensor, offsets: Tensor) -> list[Tensor]:
         """Project features (N,) with values (N,), the pairs bounded by offsets (B + 1,), to parts (N, width)."""
+        distinct, place = self._distinct(feature, offsets)
+        ids, of_value, *known = self.project.weight.split(self.widths, 1)
+        fixed = functional.linear(self._known(distinct), torch.cat(known, 1), self.project.bias)
+        if self.config.ids:
+            fixed = torch.addmm(fixed, self.ids(distinct), ids.T)
+        scaled = self.scaled(feature, value, offsets).to(fixed.dtype)
+        slopes = of_value.squeeze(1).to(fixed.dtype).split(self.parts)
+        shifts = self.project.bias.to(fixed.dtype).split(self.parts)
+        found = []
+        for number, part in enumerate(fixed.split(self.parts, 1)):
+            if number in self.alone:
+                found.append(torch.addr(shifts[number].expand(len(scaled), -1), scaled, slopes[number]))
+            else:
+                here = part if place is None else part.index_select(0, place)
+                found.append(torch.addr(here, scaled, slopes[number]))
+        return found
+
+    def _distinct(self, feature: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the distinct features, rising, and where each node stands among them; None: where it stands itself."""
+        if len(offsets) == 2:
+            return feature.long(), None  # the features of one pair are distinct already
         seen = torch.zeros(len(self.chrom), dtype=torch.bool, device=feature.device)
         seen[feature.long()] = True
-        distinct = seen.nonzero().squeeze(1)
-        ids, of_value, chrom, attributes = self.project.weight.split(self.widths, 1)
-        fixed = functional.linear(self.attributes[distinct], attributes, self.project.bias)
-        if self.config.ids:
-            fixed = fixed + functional.linear(self.ids(distinct), ids)
-        if self.config.attributes:
-            code = self.chrom[distinct]
-            fixed = fixed + chrom.T[code.clamp(min=0)] * (code >= 0)[:, None]
-        place = (seen.cumsum(0) - 1)[feature.long()]
-        varying = self.scaled(feature, value, offsets)[:, None] * of_value.T
-        found = list((fixed.index_select(0, place) + varying).split(self.parts, 1))
-        for part in self.alone:
-            found[part] = varying.split(self.parts, 1)[part] + self.project.bias.split(self.parts)[part]
-        return found
+        return seen.nonzero().squeeze(1), (seen.cumsum(0) - 1)[feature.long()]
+
+    def _known(self, distinct: Tensor) -> Tensor:
+        """Return chromosome, one-hot, and attributes of some features, (n, codes + a), without gradient."""
+        code = self.chrom[distinct]
+        one_hot = functional.one_hot(code.clamp(min=0), self.widths[2]) if self.widths[2] else code[:, None][:, :0]
+        one_hot = one_hot * (code >= 0)[:, None]
+        return torch.cat([one_hot.to(self.attributes.dtype), self.attributes[distinct]], 1)
 
     def scaled(self, feature: Tensor, value: Tensor, offsets: Tensor) -> Tensor:
         """Return the values as the network sees them, shape (N,)."""
@@ -120,14 +135,21 @@ class Nodes(nn.Module):
         return torch.log1p(value / total[segment_ids(offsets)] * self.depth)
 
     @torch.no_grad()
-    def calibrate(self, feature: Tensor, value: Tensor, offsets: Tensor) -> None:
-        """Set depth, centre and spread of ``standardised`` values from the non-zero values of training cells."""
+    def calibrate(self, profiles: Callable[[], Iterable[tuple[Tensor, Tensor, Tensor]]]) -> None:
+        """Set depth, centre and spread of ``standardised`` values from the non-zero values of training cells.
+
+        ``profiles()`` yields features, values and bounds of some cells at a time, all cells once; it is called twice.
+        """
+        self.depth.copy_(torch.cat([segment_sum(value, offsets) for _, value, offsets in profiles()]).median())
         size = len(self.chrom)
-        self.depth.copy_(segment_sum(value, offsets).median())
-        logs, row = self._logs(value, offsets).double(), feature.long()
-        count = torch.bincount(row, minlength=size).clamp(min=1)
-        mean = torch.bincount(row, logs, minlength=size) / count
-        variance = torch.bincount(row, (logs - mean[row]).square(), minlength=size) / count
+        count, total, squares = torch.zeros(3, size, dtype=torch.float64)
+        for feature, value, offsets in profiles():
+            logs, row = self._logs(value, offsets).double(), feature.long()
+            count += torch.bincount(row, minlength=size)
+            total += torch.bincount(row, logs, minlength=size)
+            squares += torch.bincount(row, logs.square(), minlength=size)
+        mean = total / count.clamp(min=1)
+        variance = (squares / count.clamp(min=1) - mean.square()).clamp(min=0)
         self.centre.copy_(mean)
         self.spread.copy_(variance.sqrt() + self.config.spread_floor)
 

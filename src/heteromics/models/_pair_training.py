@@ -16,6 +16,7 @@ from heteromics.errors import ModelError
 from heteromics.graphs import PairBatch, PairBatcher
 from heteromics.models._pair_nodes import Nodes
 
+_MOST_NODES = 1 << 22  # of the profiles that are read at a time to set scales: 150 MB
 Labelled = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
@@ -95,14 +96,14 @@ class MatchingPlan(L.LightningModule):
         self.log("validation_accuracy", right, batch_size=len(labels))
 
     def configure_optimizers(self) -> Any:
-        """Return Adam, and SparseAdam for sparse embeddings."""
+        """Return Adam, in one pass over weights and moments, and SparseAdam for sparse embeddings."""
         rate, decay = self.config.learning_rate, self.config.weight_decay
         if not self.config.sparse_ids:
-            return torch.optim.Adam(self.network.parameters(), lr=rate, weight_decay=decay)
+            return torch.optim.Adam(self.network.parameters(), lr=rate, weight_decay=decay, fused=True)
         embeddings = [p for name, p in self.network.named_parameters() if name.endswith("ids.weight")]
         others = [p for name, p in self.network.named_parameters() if not name.endswith("ids.weight")]
         return [
-            torch.optim.Adam(others, lr=rate, weight_decay=decay),
+            torch.optim.Adam(others, lr=rate, weight_decay=decay, fused=True),
             torch.optim.SparseAdam(embeddings, lr=rate),
         ]
 
@@ -132,8 +133,5 @@ def labelled_pairs(batcher: PairBatcher, pairs: ArrayLike, labels: ArrayLike | N
 
 def calibrate(genes: Nodes, peaks: Nodes, batcher: PairBatcher, pairs: NDArray[np.int64]) -> None:
     """Set the scales of standardised values from the profiles that occur in the training pairs, each once."""
-    for nodes, column, side in ((genes, 0, "gene"), (peaks, 1, "peak")):
-        cells = np.unique(pairs[:, column])
-        other = np.full(len(cells), pairs[0, 1 - column])
-        whole = batcher.batch(np.stack([cells, other] if column == 0 else [other, cells], axis=1))
-        nodes.calibrate(getattr(whole, side), getattr(whole, f"{side}_value"), getattr(whole, f"{side}_offsets"))
+    genes.calibrate(lambda: batcher.profiles("gene", np.unique(pairs[:, 0]), _MOST_NODES))
+    peaks.calibrate(lambda: batcher.profiles("peak", np.unique(pairs[:, 1]), _MOST_NODES))

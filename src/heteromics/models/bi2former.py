@@ -15,11 +15,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from heteromics.errors import ModelError
-from heteromics.graphs import HeteroGraph
-from heteromics.graphs.pairs import EXPRESSES, OPENS
+from heteromics.graphs import HeteroGraph, PairBatcher
 from heteromics.models._bi2former_config import Bi2FormerConfig
 from heteromics.models._bi2former_network import Bi2FormerNetwork
-from heteromics.models._links import LinkSums, candidate_keys, in_order, joint_counts, present
+from heteromics.models._links import LinkSums, candidate_keys, count_pairs, in_order
 from heteromics.models._pair_model import PairModel
 from heteromics.models._pair_nodes import FeatureTable
 
@@ -42,6 +41,9 @@ class Bi2Former(PairModel):
 
     def _network_of(self, genes: FeatureTable, peaks: FeatureTable) -> Bi2FormerNetwork:
         return Bi2FormerNetwork(self.config, genes, peaks)
+
+    def _batcher(self, graph: HeteroGraph) -> PairBatcher:
+        return PairBatcher(graph, self.mask, self.within_bp, positions=self.config.distance_bias)
 
     def _fitted(self) -> Bi2FormerNetwork:
         return cast("Bi2FormerNetwork", super()._fitted())
@@ -93,7 +95,8 @@ class Bi2Former(PairModel):
 
         Notes
         -----
-        Time grows with the kept links of all pairs, memory with the number of different ones.
+        Time grows with the kept links of all pairs, memory with the number of different ones; a batch of pairs is held
+        at a time.
         """
         import pandas as pd
 
@@ -110,15 +113,13 @@ class Bi2Former(PairModel):
             if wanted is not None:
                 key, sums = wanted, in_order(wanted, key, sums)
             gene, peak = key // peaks, key % peaks
-            there = joint_counts(
-                present(graph, EXPRESSES, chosen[:, 0]), present(graph, OPENS, chosen[:, 1]), gene, peak
-            )
+            there = count_pairs(graph, chosen, gene, peak)
             table = pd.DataFrame({"gene": graph.names["gene"][gene], "peak": graph.names["peak"][peak]})
             if groups is not None:
                 table["group"] = label
             score, attention, frequency = (sums / np.maximum(there, 1)[:, None]).T
             table = table.assign(score=score, attention=attention, total=sums[:, 1])
-            table = table.assign(n_pairs=there.astype(int), frequency=frequency)
+            table = table.assign(n_pairs=there, frequency=frequency)
             parts.append(table if wanted is not None else table.sort_values("score", ascending=False, kind="stable"))
         return pd.concat(parts, ignore_index=True)
 
@@ -140,7 +141,7 @@ class Bi2Former(PairModel):
             for head, effect in zip(sent, effects, strict=True):
                 rows = head.messages
                 key = batch.gene[rows.gene_row].long() * peaks + batch.peak[rows.peak_row].long()
-                weight = rows.weight.detach() / len(sent)
+                weight = (rows.weight + rows.back).detach() / (2 * len(sent))
                 columns = torch.stack([effect, weight, torch.full_like(weight, 1 / len(sent))], dim=1)
                 sums.add(key.cpu().numpy(), columns.double().cpu().numpy())
         return sums.totals()

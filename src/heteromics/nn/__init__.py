@@ -8,7 +8,7 @@ from heteromics.nn.attention import (
     orthogonal_features,
     performer_attention,
 )
-from heteromics.nn.bipartite import BipartiteMessages, Window, bipartite_attention, block_topk
+from heteromics.nn.bipartite import BipartiteMessages, DistanceBias, Window, bipartite_attention, block_topk
 from heteromics.nn.information import Club, club_bound, symmetric_infonce
 from heteromics.nn.likelihoods import (
     Counts,
@@ -46,6 +46,7 @@ __all__ = [
     "ConditionalPositions",
     "Counts",
     "CrossVQ",
+    "DistanceBias",
     "GraphAttention",
     "LaplacianPositions",
     "LearnablePatches",

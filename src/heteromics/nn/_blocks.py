@@ -13,6 +13,7 @@ from heteromics.errors import GraphError
 from heteromics.nn._compressed import compute_dtype
 
 _MOST_SCORES = 1 << 22  # scores held at a time: 16 MB in float32, the size of a core's share of cache
+KNOT_BP = 1_000  # scale of distances: linear below, logarithmic above
 _MOST_PADDING = 1.25  # padded over real scores of blocks computed together
 
 
@@ -35,9 +36,61 @@ class Window:
     within_bp: int
 
 
+@dataclass(frozen=True, slots=True)
+class DistanceBias:
+    """A term of the score that a model learns from how far a peak lies from the start of a gene.
+
+    The height at ``KNOT_BP * (2 ** i - 1)`` bp is ``height[i]``; between these knots it is linear in the logarithm of
+    the distance, ``log2(1 + distance / KNOT_BP)``, and beyond the last it stays. Relative positions as a learnt term of
+    the logits are those of Shaw et al. 2018 and of T5 (Raffel et al. 2020, there in logarithmic bins).
+
+    Attributes
+    ----------
+    gene_position, peak_position
+        Transcription start of every gene row and midpoint of every peak row in bp, shapes (NR,) and (NA,), int64.
+    height
+        Shape (knots,), two or more, floating; with gradient.
+    gene_chrom, peak_chrom
+        Chromosome codes, needed where blocks hold several: a distance counts inside one chromosome alone, elsewhere
+        and for code -1 the term is 0.
+
+    Examples
+    --------
+    >>> bias = DistanceBias(torch.tensor([0]), torch.tensor([0, 500, 3_000, 9_000]), torch.tensor([2.0, 1.0, 0.0]))
+    >>> [round(x, 2) for x in bias.at(torch.tensor([0]), torch.arange(4)).tolist()]
+    [2.0, 1.42, 0.0, 0.0]
+    """
+
+    gene_position: Tensor
+    peak_position: Tensor
+    height: Tensor
+    gene_chrom: Tensor | None = None
+    peak_chrom: Tensor | None = None
+
+    def at(self, gene_row: Tensor, peak_row: Tensor) -> Tensor:
+        """Return the term for rows of genes and of peaks, of shapes that broadcast; gradient to ``height``."""
+        apart = self.gene_position[gene_row] - self.peak_position[peak_row]
+        place = torch.log2(1 + apart.abs_().to(self.height.dtype) / KNOT_BP).clamp_(max=len(self.height) - 1)
+        knot = place.long().clamp_(max=len(self.height) - 2)
+        flat = knot.flatten()
+        steps = self.height.diff().index_select(0, flat).view(place.shape)
+        term = self.height.index_select(0, flat).view(place.shape) + (place - knot) * steps
+        if self.gene_chrom is None or self.peak_chrom is None:
+            return term
+        gene, peak = self.gene_chrom[gene_row], self.peak_chrom[peak_row]
+        return term * ((gene == peak) & (gene >= 0))
+
+
 @torch.no_grad()
 def candidates(
-    q: Tensor, k: Tensor, gene_ptr: Tensor, peak_ptr: Tensor, top_k: int, scale: float, window: Window | None
+    q: Tensor,
+    k: Tensor,
+    gene_ptr: Tensor,
+    peak_ptr: Tensor,
+    top_k: int,
+    scale: float,
+    window: Window | None,
+    bias: DistanceBias | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Find the ``top_k`` best peaks of every gene inside its block.
 
@@ -50,7 +103,7 @@ def candidates(
     dtype = compute_dtype(torch.promote_types(q.dtype, k.dtype))
     q, k = q.to(dtype) * scale, k.to(dtype)
     groups = list(_tiles(genes, peaks))
-    found = [_best_of_group(q, k, tiles, top_k, window) for tiles in groups]
+    found = [_best_of_group(q, k, tiles, top_k, window, bias) for tiles in groups]
     nothing = (q.new_zeros(1, top_k, dtype=torch.int64), q.new_full((1, top_k), -torch.inf), q.new_zeros(1).long())
     position = torch.from_numpy(_positions(groups, len(q))).to(q.device)
     best, logit, reachable = (torch.cat(parts).index_select(0, position) for parts in zip(*found, nothing, strict=True))
@@ -58,13 +111,15 @@ def candidates(
 
 
 def _best_of_group(
-    q: Tensor, k: Tensor, tiles: np.ndarray, top_k: int, window: Window | None
+    q: Tensor, k: Tensor, tiles: np.ndarray, top_k: int, window: Window | None, bias: DistanceBias | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One padded product over tiles of like size; results as in :func:`candidates` for B * R rows, padding included."""
     row, _ = _rows(tiles[:, :2], q.device)
     column, real = _rows(tiles[:, 2:], q.device)
     with torch.autocast(q.device.type, enabled=False):
         score = torch.bmm(_take(q, row), _take(k, column).transpose(1, 2))  # (B, R, A)
+    if bias is not None:
+        score += bias.at(row[:, :, None], column[:, None])
     narrowest = int((tiles[:, 3] - tiles[:, 2]).min())
     score[:, :, narrowest:].masked_fill_(~real[:, None, narrowest:], -torch.inf)
     if window is None:

@@ -17,11 +17,20 @@ import torch
 from torch import Tensor
 
 from heteromics.errors import GraphError
-from heteromics.nn._blocks import Window, candidates
+from heteromics.nn._blocks import DistanceBias, Window, candidates
 from heteromics.nn.relation import Relation
 from heteromics.nn.segments import segment_ids, segment_softmax, segment_sum
 
-__all__ = ["BipartiteMessages", "Window", "bipartite_attention", "block_topk"]
+__all__ = [
+    "BipartiteMessages",
+    "DistanceBias",
+    "Window",
+    "bipartite_attention",
+    "block_topk",
+    "choose_links",
+    "score_links",
+    "send_messages",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +42,14 @@ class BipartiteMessages:
     gene
         Messages to genes, ``sum over kept peaks of weight * v_peak``, shape (NR, D).
     peak
-        Messages to peaks, ``sum over genes that kept it of weight * v_gene``, shape (NA, D); not renormalised.
+        Messages to peaks, ``sum over genes that kept it of back * v_gene``, shape (NA, D).
     gene_row, peak_row
         The kept links, shapes (E,), int64, gene after gene, by falling score.
     score, weight
         Logit and attention weight of each link, shapes (E,).
+    back
+        Weight of each link on the way to the peak, shape (E,): ``weight`` itself where both ways share it, as in the
+        paper; the weights that a peak gets are then not renormalised.
     """
 
     gene: Tensor
@@ -46,6 +58,7 @@ class BipartiteMessages:
     peak_row: Tensor
     score: Tensor
     weight: Tensor
+    back: Tensor
 
 
 def block_topk(
@@ -57,6 +70,7 @@ def block_topk(
     scale: float | None = None,
     threshold: float | None = None,
     window: Window | None = None,
+    bias: DistanceBias | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Link each gene to its best-scored peaks of the same block.
 
@@ -77,13 +91,15 @@ def block_topk(
         Keep only links with ``sigmoid(score) > threshold``; None keeps all.
     window
         Restriction to peaks within a distance.
+    bias
+        A learnt term of distance, added to the scaled dot products before the choice.
 
     Returns
     -------
     gene_row, peak_row
         Shapes (E,), int64, gene after gene, by falling score.
     score
-        Scaled dot products, shape (E,). The choice has no gradient, the scores of what was chosen have one.
+        Scores, shape (E,). The choice has no gradient, the scores of what was chosen have one.
 
     Raises
     ------
@@ -103,11 +119,64 @@ def block_topk(
     >>> gene.tolist(), peak.tolist(), score.tolist()
     ([0, 1], [1, 1], [5.0, 10.0])
     """
+    relation, score = choose_links(q, k, gene_block_ptr, peak_block_ptr, top_k, scale, threshold, window, bias)
+    return segment_ids(relation.indptr), relation.indices.long(), score
+
+
+def choose_links(
+    q: Tensor,
+    k: Tensor,
+    gene_block_ptr: Tensor,
+    peak_block_ptr: Tensor,
+    top_k: int,
+    scale: float | None = None,
+    threshold: float | None = None,
+    window: Window | None = None,
+    bias: DistanceBias | None = None,
+) -> tuple[Relation, Tensor]:
+    """Return the links of :func:`block_topk` as a relation, genes as destinations, and their scores (E,)."""
     scale = _checked_scale(q, k, top_k, scale, threshold)
-    peak, logit, _ = candidates(q, k, gene_block_ptr, peak_block_ptr, top_k, scale, window)
+    peak, logit, _ = candidates(q, k, gene_block_ptr, peak_block_ptr, top_k, scale, window, bias)
     relation = _relation(peak, _kept(logit, threshold), len(k))
+    return relation, score_links(relation, q, k, scale, bias)
+
+
+def score_links(relation: Relation, q: Tensor, k: Tensor, scale: float, bias: DistanceBias | None = None) -> Tensor:
+    """Return scaled dot products along chosen links, with the term of distance, shape (E,)."""
+    score = relation.sddmm(q, k) * scale
+    return score if bias is None else score + bias.at(segment_ids(relation.indptr), relation.indices.long())
+
+
+def send_messages(
+    relation: Relation, score: Tensor, v_gene: Tensor, v_peak: Tensor, weight: Tensor, back: Tensor | None = None
+) -> BipartiteMessages:
+    """Send values both ways along links.
+
+    Parameters
+    ----------
+    relation
+        The links, genes as destinations, shape (NR, NA).
+    score
+        Of each link, in the order of the relation, shape (E,).
+    v_gene, v_peak
+        Values, shapes (NR, V) and (NA, V), floating.
+    weight
+        Of each link on the way to the gene, shape (E,).
+    back
+        Of each link on the way to the peak, shape (E,); ``weight`` by default.
+
+    Examples
+    --------
+    >>> relation = Relation.from_csr([0, 2], [0, 2], (1, 3))
+    >>> sent = send_messages(relation, torch.zeros(2), torch.ones(1, 1), torch.ones(3, 1), torch.tensor([0.5, 0.25]))
+    >>> sent.gene.tolist(), sent.peak.tolist()
+    ([[0.75]], [[0.5], [0.0], [0.25]])
+    """
+    back = weight if back is None else back
+    to_gene = relation.spmm(v_peak, weight=weight)
+    to_peak = relation.T.spmm(v_gene, weight=relation.reverse_values(back))
     gene_row, peak_row = segment_ids(relation.indptr), relation.indices.long()
-    return gene_row, peak_row, relation.sddmm(q, k) * scale
+    return BipartiteMessages(to_gene, to_peak, gene_row, peak_row, score, weight, back)
 
 
 def bipartite_attention(
@@ -122,6 +191,7 @@ def bipartite_attention(
     threshold: float | None = 0.5,
     scale: float | None = None,
     window: Window | None = None,
+    bias: DistanceBias | None = None,
     peaks_in_pair: Tensor | None = None,
 ) -> BipartiteMessages:
     """Exchange messages between genes and peaks along the best links of each gene.
@@ -147,6 +217,8 @@ def bipartite_attention(
         Factor on the dot products; ``1 / sqrt(D)`` by default, published: 1.
     window
         Restriction to peaks within a distance.
+    bias
+        A learnt term of distance, added to the scaled dot products.
     peaks_in_pair
         Number of all peaks in the pair of each gene, shape (NR,), for the published weights; None for the corrected
         ones.
@@ -175,27 +247,24 @@ def bipartite_attention(
         raise GraphError(
             f"Values for {len(v_gene):,} genes, {len(v_peak):,} peaks; there are {len(q):,} queries, {len(k):,} keys."
         )
-    peak, logit, reachable = candidates(q, k, gene_block_ptr, peak_block_ptr, top_k, scale, window)
     if peaks_in_pair is None:
-        relation = _relation(peak, _kept(logit, threshold), len(k))
-        score = relation.sddmm(q, k) * scale
-        weight = segment_softmax(score, relation.indptr)
-        linked: Tensor | slice = slice(None)
-    else:
-        if threshold is None or threshold < 0.5:
-            raise GraphError(
-                f"The published weights need a threshold of at least 0.5, found {threshold}: below it, masked pairs "
-                f"(sigmoid 0.5) would be links. Fix: raise it, or use the corrected weights (peaks_in_pair=None)."
-            )
-        counted, filler = _published_entries(logit, reachable, peaks_in_pair, top_k)
-        relation = _relation(peak, counted, len(k))
-        score = relation.sddmm(q, k) * scale
-        weight = _published_weights(score, relation.indptr, filler, threshold)
-        linked = weight.detach() > 0
-    gene = relation.spmm(v_peak, weight=weight)
-    back = relation.T.spmm(v_gene, weight=relation.reverse_values(weight))
-    gene_row, peak_row = segment_ids(relation.indptr)[linked], relation.indices.long()[linked]
-    return BipartiteMessages(gene, back, gene_row, peak_row, score[linked], weight[linked])
+        blocks = gene_block_ptr, peak_block_ptr
+        relation, score = choose_links(q, k, *blocks, top_k, scale, threshold, window, bias)
+        return send_messages(relation, score, v_gene, v_peak, segment_softmax(score, relation.indptr))
+    if threshold is None or threshold < 0.5:
+        raise GraphError(
+            f"The published weights need a threshold of at least 0.5, found {threshold}: below it, masked pairs "
+            f"(sigmoid 0.5) would be links. Fix: raise it, or use the corrected weights (peaks_in_pair=None)."
+        )
+    peak, logit, reachable = candidates(q, k, gene_block_ptr, peak_block_ptr, top_k, scale, window, bias)
+    counted, filler = _published_entries(logit, reachable, peaks_in_pair, top_k)
+    relation = _relation(peak, counted, len(k))
+    score = score_links(relation, q, k, scale, bias)
+    sent = send_messages(relation, score, v_gene, v_peak, _published_weights(score, relation.indptr, filler, threshold))
+    linked = sent.weight.detach() > 0
+    rows = sent.gene_row[linked], sent.peak_row[linked]
+    weight = sent.weight[linked]
+    return BipartiteMessages(sent.gene, sent.peak, *rows, score[linked], weight, weight)
 
 
 def _published_entries(logit: Tensor, reachable: Tensor, peaks_in_pair: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
