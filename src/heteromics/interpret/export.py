@@ -283,7 +283,7 @@ def _places(links: DataFrame, store: PriorStore | None) -> tuple[DataFrame, Data
         genes = pd.DataFrame({"chrom": peaks["chrom"].where(tss.notna()), "tss": tss, "strand": strand})
     else:
         genes = stored_genes(links["gene"].unique(), store).reindex(links["gene"]).reset_index(drop=True)
-    for side, places in (("gene", genes["chrom"]), ("peak", peaks["chrom"])):
+    for side, places in (("peak", peaks["chrom"]), ("gene", genes["chrom"])):
         if len(places) and places.isna().all():
             where = store.path if store is not None else {"gene": "column tss", "peak": "their names"}[side]
             raise DataError(
