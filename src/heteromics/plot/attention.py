@@ -147,16 +147,16 @@ def tf_binding(table: pd.DataFrame, *, title: str = "") -> Figure:
         text += f"\ngiven openness {_partial(x, y, table['openness'].to_numpy(float)):.2f}"
     figure, (axes,) = new_figure(5.4, 4.0)
     if len(table) > _MOST_POINTS:
-        shown = axes.hexbin(x, y, gridsize=50, bins="log", mincnt=1, cmap="viridis", linewidths=0)
-        figure.colorbar(shown, ax=axes, label="peaks")
+        density = axes.hexbin(x, y, gridsize=50, bins="log", mincnt=1, cmap="viridis", linewidths=0)
+        figure.colorbar(density, ax=axes, label="peaks")
     elif with_openness:
-        shown = axes.scatter(x, y, c=table["openness"], s=10, cmap="viridis", linewidths=0)
-        figure.colorbar(shown, ax=axes, label="share of cells open")
+        points = axes.scatter(x, y, c=table["openness"], s=10, cmap="viridis", linewidths=0)
+        figure.colorbar(points, ax=axes, label="share of cells open")
     else:
         axes.scatter(x, y, s=10, color=COLOURS[0], alpha=0.6, linewidths=0)
     box = {"facecolor": "white", "edgecolor": GREY, "alpha": 0.85, "boxstyle": "round"}
-    place = {"transform": axes.transAxes, "ha": "left", "va": "top", "fontsize": 8}
-    axes.text(0.03, 0.97, f"{text}\nn = {len(table):,} peaks", bbox=box, **place)
+    text += f"\nn = {len(table):,} peaks"
+    axes.text(0.03, 0.97, text, bbox=box, transform=axes.transAxes, ha="left", va="top", fontsize=8)
     axes.set(xlabel="binding score", ylabel="cumulative attention")
     axes.set_title(title, loc="left", fontsize=11)
     tidy(axes)

@@ -92,7 +92,7 @@ def network(table: pd.DataFrame, *, score: str = "score", most: int = 150, title
 def _strongest(table: pd.DataFrame, kinds: Sequence[str], most: int) -> pd.DataFrame:
     """Return the first rows by falling score that have at most so many nodes among them."""
     ordered = table.sort_values(["score", *kinds], ascending=[False, *[True] * len(kinds)], kind="stable")
-    new = sum((~ordered[kind].duplicated()).to_numpy(int) for kind in kinds).cumsum()
+    new = np.sum([~ordered[kind].duplicated() for kind in kinds], axis=0).cumsum()
     chosen = ordered[new <= most]
     if chosen.empty:
         raise DataError(f"network: found most={most}, expected at least {len(kinds)}, the nodes of one row.")
@@ -127,8 +127,8 @@ def _layered(layers: Mapping[str, list[Node]], edges: Sequence[tuple[Node, Node]
     columns = list(layers)
     for sweep in range(_SWEEPS):
         for kind in columns if sweep % 2 == 0 else columns[::-1]:
-            means = {node: float(np.mean([height[other] for other in near[node]])) for node in layers[kind]}
-            height |= _spread(sorted(layers[kind], key=lambda node, means=means: (means[node], node)))
+            means = [(float(np.mean([height[other] for other in near[node]])), node) for node in layers[kind]]
+            height |= _spread([node for _, node in sorted(means)])
     return {node: (float(columns.index(node[0])), y) for node, y in height.items()}
 
 
@@ -139,7 +139,7 @@ def _spread(nodes: Sequence[Node]) -> dict[Node, float]:
 def _by_force(edges: Mapping[tuple[Node, Node], tuple[float, int]]) -> dict[Node, tuple[float, float]]:
     import networkx as nx
 
-    graph = nx.Graph()
+    graph: nx.Graph[Node] = nx.Graph()
     graph.add_nodes_from(sorted({node for edge in edges for node in edge}))
     graph.add_edges_from(sorted(edges))
     place = nx.spring_layout(graph, seed=0, iterations=300, k=2.2 / np.sqrt(len(graph)))
