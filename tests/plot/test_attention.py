@@ -103,7 +103,9 @@ def test_many_peaks_are_drawn_as_a_density():
 def test_binding_that_has_no_ranks_is_refused():
     with pytest.raises(DataError, match="found 2 peaks, expected three or more"):
         plot.tf_binding(binding(2))
-    with pytest.raises(DataError, match="found 200 peaks of one binding, expected three or more"):
+    with pytest.raises(DataError, match="found 200 peaks, expected three or more whose attention and binding differ"):
         plot.tf_binding(binding().assign(binding=0.0))
+    with pytest.raises(DataError, match=r"tf_binding: found 2 groups: A, B\. Fix: draw one of them"):
+        plot.tf_binding(binding().assign(group=["A", "B"] * 100))
     with pytest.raises(DataError, match="tf_binding: 1 of 200 peaks have no finite 'attention'"):
         plot.tf_binding(binding().assign(attention=lambda t: t["attention"].where(t.index != 3)))

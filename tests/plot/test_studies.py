@@ -98,10 +98,19 @@ def test_ratios_are_logarithmic_around_one():
     assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"] == [1.0]
 
 
+def test_bounds_may_be_those_of_an_enrichment():
+    table = agreement()[:2].rename(columns={"auroc": "odds_ratio", "auroc_low": "low", "auroc_high": "high"})
+    (axes,) = plot.evidence(table, measure="odds_ratio").axes
+    ends = [segment[:, 0].tolist() for segment in axes.containers[0].lines[2][0].get_segments()]
+    assert ends == [pytest.approx([0.6, 0.75]), pytest.approx([0.5, 0.65])]
+
+
 def test_forest_plots_of_wrong_tables_say_so():
     with pytest.raises(DataError, match=r"1 of 4 intervals do not enclose their auroc: has_motif"):
         plot.evidence(agreement().assign(auroc=[0.7, 0.4, 0.55, 0.5]))
     with pytest.raises(DataError, match=r"4 of 8 rows repeat an evidence and method"):
         plot.evidence(pd.concat([agreement(), agreement()]))
-    with pytest.raises(DataError, match=r"evidence: found 4 rows with columns .*expected .* with auprc, auprc_high"):
+    with pytest.raises(
+        DataError, match=r"evidence: found 4 rows with columns .*expected .* with auprc, evidence, high, low"
+    ):
         plot.evidence(agreement(), measure="auprc")

@@ -106,7 +106,7 @@ def tf_binding(table: pd.DataFrame, *, title: str = "") -> Figure:
     table
         One row per peak, as :func:`heteromics.interpret.tf_binding` returns it: ``attention`` (summed over cells and
         genes), ``binding`` (such as the score of the ChIP peak in it, 0 where there is none), and optional
-        ``openness`` (share of cells), which colours the points.
+        ``openness`` (share of cells), which colours the points. Rows with ``bound`` alone are the paper's question.
     title
         Figure title.
 
@@ -114,14 +114,14 @@ def tf_binding(table: pd.DataFrame, *, title: str = "") -> Figure:
     -------
     Figure
         Points, or above 3,000 peaks a density of hexagons. In the corner Spearman's rank correlation and the number of
-        peaks; with ``openness`` also the correlation of ranks from which the ranks of openness were regressed out,
-        because a peak that is open in more cells sums up more attention.
+        peaks; with ``openness`` also the partial one with the ranks of openness held fixed, because a peak that is open
+        in more cells sums up more attention. Intervals: :func:`heteromics.interpret.binding_correlation`.
 
     Raises
     ------
     DataError
-        When the table has fewer than three rows, lacks a column, holds values that are not finite, or attention or
-        binding are the same everywhere, so that there is no rank correlation.
+        When the table has fewer than three rows, lacks a column, holds values that are not finite or several groups, or
+        attention or binding are the same everywhere, so that there is no rank correlation.
 
     Examples
     --------
@@ -130,26 +130,29 @@ def tf_binding(table: pd.DataFrame, *, title: str = "") -> Figure:
     >>> tf_binding(table).axes[0].texts[0].get_text()
     'Spearman 1.00\nn = 4 peaks'
     """
-    from scipy.stats import spearmanr
+    from heteromics.interpret._resampling import rank_correlation
 
-    with_openness = "openness" in table
-    numbers = ("attention", "binding", *(("openness",) if with_openness else ()))
-    need(table, (), "tf_binding", row="peak", numeric=numbers)
-    same = [name for name in ("attention", "binding") if table[name].nunique() < 2]
-    if len(table) < 3 or same:
+    numbers = [name for name in ("binding", "attention", "openness") if name in table]
+    need(table, ("attention", "binding"), "tf_binding", row="peak", numeric=numbers)
+    if "group" in table and len(groups := table["group"].astype(str).unique()) > 1:
+        raise DataError(f"tf_binding: found {len(groups)} groups: {some(groups, 8)}. Fix: draw one of them.")
+    values = table[numbers].to_numpy(float)
+    even = np.ones(len(table))
+    rho = [rank_correlation(values[:, :number])(even) for number in range(2, len(numbers) + 1)]
+    if len(table) < 3 or np.isnan(rho[0]):
         raise DataError(
-            f"tf_binding: found {len(table)} peaks{f' of one {some(same)}' if same else ''}, expected three or more "
-            "whose attention and binding differ, for a rank correlation."
+            f"tf_binding: found {len(table)} peaks, expected three or more whose attention and binding differ, for a "
+            "rank correlation."
         )
-    x, y = table["binding"].to_numpy(float), table["attention"].to_numpy(float)
-    text = f"Spearman {spearmanr(x, y).statistic:.2f}"
-    if with_openness and table["openness"].nunique() > 1:  # noqa: PD101
-        text += f"\ngiven openness {_partial(x, y, table['openness'].to_numpy(float)):.2f}"
+    x, y = values[:, 0], values[:, 1]
+    text = f"Spearman {rho[0]:.2f}"
+    if len(rho) > 1 and np.isfinite(rho[1]):
+        text += f"\ngiven openness {rho[1]:.2f}"
     figure, (axes,) = new_figure(5.4, 4.0)
     if len(table) > _MOST_POINTS:
         density = axes.hexbin(x, y, gridsize=50, bins="log", mincnt=1, cmap="viridis", linewidths=0)
         figure.colorbar(density, ax=axes, label="peaks")
-    elif with_openness:
+    elif len(rho) > 1:
         points = axes.scatter(x, y, c=table["openness"], s=10, cmap="viridis", linewidths=0)
         figure.colorbar(points, ax=axes, label="share of cells open")
     else:
@@ -161,13 +164,3 @@ def tf_binding(table: pd.DataFrame, *, title: str = "") -> Figure:
     axes.set_title(title, loc="left", fontsize=11)
     tidy(axes)
     return figure
-
-
-def _partial(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> float:
-    """Spearman's partial rank correlation: Pearson's of the ranks, those of a third variable regressed out."""
-    from scipy.stats import rankdata
-
-    ranks = np.stack([rankdata(values) for values in (x, y, given)])
-    (xy, xz), yz = np.corrcoef(ranks)[0, 1:], np.corrcoef(ranks)[1, 2]
-    rest = (1 - xz**2) * (1 - yz**2)
-    return float((xy - xz * yz) / np.sqrt(rest)) if rest > 1e-12 else float("nan")

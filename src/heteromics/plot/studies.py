@@ -135,9 +135,10 @@ def evidence(table: pd.DataFrame, *, measure: str = "auroc", chance: float | Non
     Parameters
     ----------
     table
-        One row per evidence: ``evidence``, the measure and its bounds ``<measure>_low`` and ``<measure>_high``, as
-        :func:`heteromics.interpret.concordance` and :func:`heteromics.interpret.enrichment` return it; optional
-        ``method`` or ``group`` for several in one figure, and ``n_true`` and ``n``, which are written behind.
+        One row per evidence: ``evidence``, the measure and its bounds ``<measure>_low`` and ``<measure>_high`` as
+        :func:`heteromics.interpret.concordance` returns it, or ``low`` and ``high`` as in the table of
+        :func:`heteromics.interpret.enrichment`; optional ``method`` or ``group`` for several in one figure, and
+        ``n_true`` and ``n``, which are written behind.
     measure
         ``"auroc"``, ``"auprc"``, ``"lift"``, ``"odds_ratio"``, or any column with bounds. Ratios are drawn on a
         logarithmic axis.
@@ -158,7 +159,7 @@ def evidence(table: pd.DataFrame, *, measure: str = "auroc", chance: float | Non
     >>> [tick.get_text() for tick in evidence(table).axes[0].get_yticklabels()]
     ['in ccre']
     """
-    low, high = f"{measure}_low", f"{measure}_high"
+    low, high = (f"{measure}_{end}" if f"{measure}_{end}" in table else end for end in ("low", "high"))
     need(table, ("evidence",), "evidence", numeric=(measure, low, high))
     by = next((name for name in ("method", "group") if name in table), None)
     if twice := int(table.duplicated(["evidence", *([by] if by else [])]).sum()):
