@@ -15,7 +15,7 @@ from heteromics._files import write_text
 from heteromics.errors import DataError, some
 from heteromics.interpret._cx2 import cx2_document
 from heteromics.interpret._joining import named_places, need_columns, stored_genes, stored_peaks
-from heteromics.interpret.network import tf_gene_edges
+from heteromics.interpret.network import link_columns, tf_gene_edges
 from heteromics.priors.export import _whole_file
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ BINDS, LINKS, REGULATES = "binds", "links", "regulates"
 """Edges of a network: factor to peak, peak to gene, and factor to gene over all peaks."""
 
 _BINDS = ["motif_score", "motif_p", "motifs", "expressed"]
-_LINKS = ["link_score", "z", "p", "fdr", "distance", "frequency", "n_pairs"]
 _REGULATES = ["n_peaks", "best", "summed", "best_peak", "sign", "collections", "weight"]
 
 BEDPE = ("chrom1", "start1", "end1", "chrom2", "start2", "end2", "name", "score", "strand1", "strand2")
@@ -80,7 +79,7 @@ def to_networkx(network: DataFrame) -> nx.MultiDiGraph:
     edges = tf_gene_edges(renamed).rename(columns={"source": "collections"})
     for table, source, target, kind, columns in (
         (renamed, "tf", "peak", BINDS, _BINDS),
-        (renamed, "peak", "gene", LINKS, _LINKS),
+        (renamed, "peak", "gene", LINKS, ["link_score", *link_columns(renamed)]),
         (edges, "tf", "gene", REGULATES, _REGULATES),
     ):
         _add_edges(graph, table, source, target, kind, columns)
@@ -173,7 +172,7 @@ def write_bedpe(links: DataFrame, path: Path | str, store: PriorStore | None = N
     import pandas as pd
 
     if "link_score" in links:
-        keep = [name for name in ["gene", "peak", "group", "link_score", *_LINKS[1:]] if name in links]
+        keep = ["gene", "peak", "group", "link_score", *link_columns(links)]
         links = links[keep].drop_duplicates(["gene", "peak", "group"]).rename(columns={"link_score": "score"})
     need_columns(links, ["gene", "peak", "score", *(["tss"] if store is None else [])], "links")
     links = links.reset_index(drop=True)

@@ -23,8 +23,8 @@ Evidence = Literal["motif", "regulon"]
 MOST_ROWS = 20_000_000
 """Rows of a network, each a factor, a peak and a gene in a group: 3 GB."""
 
-LINK_COLUMNS = ("z", "fdr", "p", "distance", "frequency", "n_pairs")
-"""Columns of links that a network keeps where they are there, beside ``score``."""
+TESTS = ("z", "p", "fdr")
+LINK_COLUMNS = (*TESTS, "posterior", "distance", "frequency", "n_pairs")
 
 TARGETS_SQL = """
     SELECT tf_id, gene_id, string_agg(source, ',' ORDER BY source) AS source, max(weight) AS weight,
@@ -68,8 +68,9 @@ def regulatory_network(
     Parameters
     ----------
     links
-        ``gene, peak, score`` (larger is stronger), optionally ``group`` and what a test adds: ``z, p, fdr, distance``;
-        each pair at most once in a group. As a rule only the links that are believed: see ``fdr_max``.
+        ``gene, peak, score`` (larger is stronger), optionally ``group`` and what :func:`heteromics.interpret.links`
+        adds, such as ``z, p, fdr, distance``; each pair at most once in a group. As a rule only the links that are
+        believed: see ``fdr_max``.
     store
         With table ``gene``, ``peak``, ``tf_peak`` (built with ``motif_peak``) and, for what is known of targets,
         ``tf_gene``.
@@ -80,7 +81,7 @@ def regulatory_network(
         Least log-odds (bits) and largest p-value of the factor's best hit in the peak. Log-odds of long motifs are
         higher by their length, p-values of different motifs compare.
     fdr_max
-        Keep links whose ``fdr`` is not larger.
+        Keep links whose ``fdr`` is not larger and, where there is a ``z``, that are above their null.
     groups
         Keep these groups.
     tf_expressed
@@ -184,6 +185,19 @@ def tf_gene_edges(network: DataFrame) -> DataFrame:
     return edges[["tf", "gene", "group", *edges.columns[3:]]]
 
 
+def link_columns(table: DataFrame) -> list[str]:
+    """Return the columns that tell of a link beside its score: those of its tests, of any null, and where it was met.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> link_columns(pd.DataFrame(columns=["gene", "score", "z", "z_distance", "n_pairs"]))
+    ['z', 'z_distance', 'n_pairs']
+    """
+    of_tests = tuple(f"{name}_" for name in TESTS)
+    return [name for name in table if name in LINK_COLUMNS or str(name).startswith(of_tests)]
+
+
 def _checked_evidence(require: Sequence[Evidence]) -> list[Evidence]:
     asked = {require} if isinstance(require, str) else set(require)
     known: list[Evidence] = ["motif", "regulon"]
@@ -199,7 +213,7 @@ def _chosen(links: DataFrame, fdr_max: float | None, groups: Sequence[str] | Non
     """Return the links asked for with the columns a network keeps; links without groups are of one."""
     need_columns(links, ["gene", "peak", "score", *(["fdr"] if fdr_max is not None else [])], "links")
     kept = links if "group" in links else links.assign(group=ONE_GROUP)
-    kept = kept[["gene", "peak", "group", "score", *(name for name in LINK_COLUMNS if name in kept)]]
+    kept = kept[["gene", "peak", "group", "score", *link_columns(kept)]]
     kept = kept.astype({"gene": str, "peak": str, "group": str})
     if groups is not None:
         if unknown := sorted(set(groups) - set(kept["group"])):
@@ -208,7 +222,8 @@ def _chosen(links: DataFrame, fdr_max: float | None, groups: Sequence[str] | Non
                 f"Groups: {some(sorted(set(kept['group'])), 10)}."
             )
         kept = kept[kept["group"].isin(list(groups))]
-    kept = kept if fdr_max is None else kept[kept["fdr"] <= fdr_max]
+    if fdr_max is not None:
+        kept = kept[(kept["fdr"] <= fdr_max) & (kept["z"] > 0 if "z" in kept else True)]
     twice = kept.duplicated(["gene", "peak", "group"])
     if twice.any():
         rows = kept[twice]

@@ -1,0 +1,269 @@
+"""Two groups of cells compared by their regulatory networks: edges gained and lost, hubs, and co-expression changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from heteromics._progress import track
+from heteromics.errors import DataError, some
+from heteromics.interpret._cell_groups import labels_of
+from heteromics.interpret.network import tf_gene_edges
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from pandas import DataFrame
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+BLOCK_EDGES = 512
+"""Edges tested at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkComparison:
+    """What differs between the networks of two groups.
+
+    Attributes
+    ----------
+    edges
+        One row for each factor and gene that either group has, largest difference first: ``tf, gene, status`` (lost:
+        in a alone; gained: in b alone; kept), ``n_peaks_a, n_peaks_b, best_a, best_b`` (0 where there is none),
+        ``difference`` (best of b less that of a; as scores rank edges within a group, a difference of ranks),
+        ``sign``. With cells also ``r_a, r_b, dz, p, fdr``, NaN where factor or gene is not measured.
+    hubs
+        One row for each factor, most targets first: ``tf, targets_a, targets_b`` (out-degrees), ``difference, shared,
+        gained, lost`` and ``jaccard`` of the two sets of targets.
+    summary
+        ``groups``; numbers of ``edges``, ``factors`` and ``genes`` as (a, b, shared) and the ``jaccard`` index of each;
+        with cells also ``cells`` (a, b), ``edges_tested`` and ``edges_not_measured``.
+    """
+
+    edges: DataFrame
+    hubs: DataFrame
+    summary: dict[str, Any]
+
+
+def compare_networks(
+    network: DataFrame,
+    a: str,
+    b: str,
+    *,
+    rna: AnnData | None = None,
+    groups: str | ArrayLike = "cell_type",
+    permutations: int = 1_000,
+    log_normalise: bool = True,
+    seed: int = 0,
+    progress: bool = False,
+) -> NetworkComparison:
+    """Compare the networks of two groups, edge by edge over peaks.
+
+    Parameters
+    ----------
+    network
+        From :func:`~heteromics.interpret.regulatory_network`, with both groups.
+    a, b
+        The groups; changes are told from a to b.
+    rna
+        Cells to test edges with. None leaves the comparison descriptive.
+    groups
+        Column of ``rna.obs``, or a label per cell.
+    permutations
+        How often cells are dealt anew; p-values are no smaller than one part in as many and one.
+    log_normalise
+        Scale cells to 10,000 counts and take ``log(1 + x)`` first.
+    seed
+        The same seed gives the same p-values.
+    progress
+        Show the blocks of edges tested.
+
+    Returns
+    -------
+    NetworkComparison
+
+    Raises
+    ------
+    DataError
+        When the network or the cells lack a group, or a group has fewer than 4 cells.
+
+    Notes
+    -----
+    The test asks whether factor and gene are correlated otherwise in b than in a, which the links and motifs of the
+    network do not enter: it is evidence of its own. ``dz`` is the difference of Fisher's z over its standard error
+    (differential correlation: McKenzie et al., BMC Systems Biology 2016), ``p`` the share of permutations of the
+    cells between a and b with a difference as large, ``(1 + k) / (1 + permutations)`` (Phipson and Smyth, Statistical
+    Applications in Genetics and Molecular Biology 2010), ``fdr`` by Benjamini and Hochberg over the edges tested. Genes
+    are centred and scaled within each group first, so that differences in level and spread are no differences in
+    correlation. Cells of one sample are not independent: where groups differ in samples too, so may correlations.
+
+    Time: permutations times cells times edges; memory: the cells of both groups times the genes of 512 edges.
+    """
+    edges = tf_gene_edges(network)
+    known = sorted(set(edges["group"]))
+    if unknown := [name for name in (a, b) if name not in known]:
+        raise DataError(f"compare_networks: no edges of group {some(unknown)}. Groups: {some(known, 10)}.")
+    if a == b:
+        raise DataError(f"compare_networks: found group '{a}' twice, expected two groups.")
+    table = _edge_table(edges, a, b)
+    summary = {"groups": (a, b)} | _overlaps(edges, a, b)
+    if rna is not None:
+        matrix, in_b = _cells_of(rna, groups, a, b, log_normalise=log_normalise)
+        tf, gene = (rna.var_names.get_indexer(table[side].astype(str)) for side in ("tf", "gene"))
+        measured = (tf >= 0) & (gene >= 0)
+        rng = np.random.default_rng(seed)
+        found = changed_correlations(
+            matrix, in_b, tf[measured], gene[measured], permutations=permutations, rng=rng, progress=progress
+        )
+        table = _with_tests(table, found, measured)
+        summary["cells"] = int((~in_b).sum()), int(in_b.sum())
+        summary |= {"edges_tested": int(measured.sum()), "edges_not_measured": int((~measured).sum())}
+    return NetworkComparison(table, _hubs(table), summary)
+
+
+def changed_correlations(
+    cells: sparse.csc_array,
+    in_b: NDArray[np.bool_],
+    i: Int,
+    j: Int,
+    *,
+    permutations: int,
+    rng: np.random.Generator,
+    progress: bool = False,
+) -> Float:
+    """Test whether pairs of columns are correlated otherwise in one group of rows than in the other.
+
+    Parameters
+    ----------
+    cells
+        Rows of both groups.
+    in_b
+        Which rows are of group b.
+    i, j
+        Columns of each pair, shape (E,).
+    permutations, rng, progress
+        See :func:`compare_networks`.
+
+    Returns
+    -------
+    ndarray
+        Shape (E, 4), float64: Pearson's r in a and in b (0 where a column does not vary), ``dz`` and ``p``.
+    """
+    deals = np.zeros((permutations + 1, len(in_b)), dtype=np.float32)
+    deals[0] = in_b
+    for deal in deals[1:]:
+        deal[rng.permutation(len(in_b))[: int(in_b.sum())]] = 1
+    found = np.empty((len(i), 4))
+    for start in track(range(0, len(i), BLOCK_EDGES), "edges", enabled=progress):
+        block = slice(start, start + BLOCK_EDGES)
+        columns, place = np.unique(np.concatenate([i[block], j[block]]), return_inverse=True)
+        values = cells[:, columns].toarray().astype(np.float64)  # bounded: cells x genes of a block of edges
+        for group in (in_b, ~in_b):
+            part = values[group] - values[group].mean(axis=0)
+            spread = part.std(axis=0)
+            values[group] = np.divide(part, spread, out=np.zeros_like(part), where=spread > 1e-9)
+        left, right = place[: len(place) // 2], place[len(place) // 2 :]
+        r_a, r_b = _dealt_correlations(values.astype(np.float32), left, right, deals)
+        error = np.sqrt(sum(1 / (size - 3) for size in (in_b.sum(), (~in_b).sum())))
+        dz = (np.arctanh(r_b) - np.arctanh(r_a)) / error
+        as_large = (np.abs(dz[1:]) >= np.abs(dz[0]) - 1e-9).sum(axis=0)
+        found[block] = np.stack([r_a[0], r_b[0], dz[0], (1 + as_large) / (1 + permutations)], axis=1)
+    return found
+
+
+def _dealt_correlations(
+    values: NDArray[np.float32], left: Int, right: Int, deals: NDArray[np.float32]
+) -> tuple[Float, Float]:
+    """Return r of pairs of columns over the rows that each deal does not and does give to b, shape (deals, E)."""
+    products = values[:, left] * values[:, right]
+    whole = [matrix.sum(axis=0, dtype=np.float64) for matrix in (values, values**2, products)]
+    in_b = [(deals @ matrix).astype(np.float64) for matrix in (values, values**2, products)]
+    n_b = float(deals[0].sum())
+    found = []
+    for sums, n in (
+        ([total - part for total, part in zip(whole, in_b, strict=True)], len(values) - n_b),
+        (in_b, n_b),
+    ):
+        mean, square, product = (each / n for each in sums)
+        variance = np.maximum(square - mean**2, 0)
+        spread = np.sqrt(variance[:, left] * variance[:, right])
+        covariance = product - mean[:, left] * mean[:, right]
+        r = np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 1e-9)
+        found.append(np.clip(r, -1 + 1e-9, 1 - 1e-9))
+    return found[0], found[1]
+
+
+def _edge_table(edges: DataFrame, a: str, b: str) -> DataFrame:
+    one, other = (
+        edges.loc[edges["group"] == name, ["tf", "gene", "n_peaks", "best", "sign"]].set_index(["tf", "gene"])
+        for name in (a, b)
+    )
+    joined = one.join(other, how="outer", lsuffix="_a", rsuffix="_b")
+    in_a, in_b = (joined[f"n_peaks_{side}"].notna() for side in "ab")
+    table = joined.index.to_frame(index=False)
+    table["status"] = np.select([in_a & in_b, in_a], ["kept", "lost"], "gained")
+    for name, kind in (("n_peaks", np.int64), ("best", np.float64)):
+        for side in "ab":
+            table[f"{name}_{side}"] = joined[f"{name}_{side}"].fillna(0).to_numpy(kind)
+    table["difference"] = table["best_b"] - table["best_a"]
+    table["sign"] = joined["sign_a"].fillna(joined["sign_b"]).to_numpy(np.int8)
+    order = np.argsort(-table["difference"].abs().to_numpy(), kind="stable")
+    return table.iloc[order].reset_index(drop=True)
+
+
+def _overlaps(edges: DataFrame, a: str, b: str) -> dict[str, Any]:
+    sides = [edges[edges["group"] == name] for name in (a, b)]
+    sets = {
+        "edges": [set(zip(side["tf"], side["gene"], strict=True)) for side in sides],
+        "factors": [set(side["tf"]) for side in sides],
+        "genes": [set(side["gene"]) for side in sides],
+    }
+    counts = {name: (len(one), len(other), len(one & other)) for name, (one, other) in sets.items()}
+    jaccard = {name: shared / (one + other - shared) for name, (one, other, shared) in counts.items()}
+    return {**counts, "jaccard": jaccard}
+
+
+def _hubs(table: DataFrame) -> DataFrame:
+    import pandas as pd
+
+    counts = pd.crosstab(table["tf"], table["status"]).reindex(columns=["kept", "lost", "gained"], fill_value=0)
+    shared, lost, gained = (counts[name].to_numpy(np.int64) for name in ("kept", "lost", "gained"))
+    hubs = pd.DataFrame({"tf": counts.index, "targets_a": shared + lost, "targets_b": shared + gained})
+    hubs["difference"] = hubs["targets_b"] - hubs["targets_a"]
+    hubs = hubs.assign(shared=shared, gained=gained, lost=lost, jaccard=shared / (shared + lost + gained))
+    order = np.lexsort((hubs["tf"], -hubs[["targets_a", "targets_b"]].max(axis=1)))
+    return hubs.iloc[order].reset_index(drop=True)
+
+
+def _cells_of(
+    rna: AnnData, groups: str | ArrayLike, a: str, b: str, *, log_normalise: bool
+) -> tuple[sparse.csc_array, NDArray[np.bool_]]:
+    """Return the cells of both groups, by column, and which of them are of b."""
+    from heteromics.models.baselines import as_csr, log_normalised
+
+    labels = labels_of(rna, groups)
+    sizes = {name: int((labels == name).sum()) for name in (a, b)}
+    if small := [f"{name} has {size}" for name, size in sizes.items() if size < 4]:
+        raise DataError(
+            f"compare_networks: group {some(small)} cells, expected 4 or more of each. "
+            f"Labels: {some(np.unique(labels), 10)}."
+        )
+    kept = np.flatnonzero((labels == a) | (labels == b))
+    counts = as_csr(rna)[kept].astype(np.float64)
+    return sparse.csc_array(log_normalised(counts) if log_normalise else counts), labels[kept] == b
+
+
+def _with_tests(table: DataFrame, found: Float, measured: NDArray[np.bool_]) -> DataFrame:
+    from scipy import stats
+
+    fdr = stats.false_discovery_control(found[:, 3]) if len(found) else found[:, 3]
+    columns = [*found.T, fdr]
+    for name, values in zip(("r_a", "r_b", "dz", "p", "fdr"), columns, strict=True):
+        full = np.full(len(table), np.nan)
+        full[measured] = values
+        table[name] = full
+    return table
