@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from heteromics.graphs import HeteroGraph
 
 LEFT_OUT = np.int8(-1)
+_PLURAL = {"cell_type": "cell types", "batch": "batches"}
 
 
 def paired_rows(graph: HeteroGraph) -> tuple[Int, NDArray[np.str_]]:
@@ -61,7 +62,7 @@ def batches_of(graph: HeteroGraph, rows: Int) -> NDArray[np.str_]:
 def _words(graph: HeteroGraph, rows: Int, what: str) -> NDArray[np.str_]:
     if what not in graph.ndata("rna_cell"):
         raise DataError(
-            f"the graph has no {what.replace('_', ' ')}s. Fix: bipartite(..., {what}='COLUMN') with a column of obs."
+            f"the graph has no {_PLURAL[what]}. Fix: bipartite(..., {what}='COLUMN') with a column of obs."
         )
     code = graph.ndata("rna_cell")[what].numpy()[rows]
     return np.array([*graph.meta["categories"][what], UNKNOWN])[code]

@@ -295,7 +295,7 @@ def ablations(
     graph: HeteroGraph,
     protocol: Protocol | None = None,
     *,
-    config: Bi2FormerConfig | None = None,
+    model: Contender | None = None,
     seeds: Sequence[int] = range(5),
     max_epochs: int | None = None,
     device: str = "auto",
@@ -310,8 +310,8 @@ def ablations(
         As in :func:`repeat_matching`.
     protocol
         Of split and pairs; None: split by cell, random negatives.
-    config
-        Of Bi2Former; None: the default.
+    model
+        A Bi2Former with a configuration of its own; None: the default.
 
     Returns
     -------
@@ -319,7 +319,7 @@ def ablations(
         ``ablation, seed`` before the columns of every study; ``lost``, the value without an ablation minus this one,
         same seed, pairs and negatives, behind ``value``.
     """
-    chosen = protocol or Protocol()
+    chosen, whole = protocol or Protocol(), model or Contender("Bi2Former")
     planned = []
     for seed in seeds:
         codes = None
@@ -327,12 +327,17 @@ def ablations(
             codes = split_paired(graph, chosen.split, shares=chosen.shares, seed=seed)
         options = chosen.options(seed, max_epochs)
         planned += [
-            Planned({"ablation": name, "seed": seed}, Contender("Bi2Former", None, changed), codes, options)
-            for name, changed in ablated(config or Bi2FormerConfig()).items()
+            Planned({"ablation": name, "seed": seed}, replace(whole, config=changed), codes, options)
+            for name, changed in ablated(whole.config or Bi2FormerConfig()).items()
         ]
-    table = run_all(graph, planned, device=device, folder=folder, progress=progress, what="ablations")
-    keys = ["seed", "negatives", "metric"]
-    whole = table[table["ablation"] == "none"].set_index(keys)["value"]
-    lost = whole.reindex(table.set_index(keys).index).to_numpy() - table["value"]
+    return with_lost(run_all(graph, planned, device=device, folder=folder, progress=progress, what="ablations"))
+
+
+def with_lost(runs: DataFrame) -> DataFrame:
+    """Add to runs of ablations what each lost against the same model, seed, negatives and metric without one."""
+    keys = ["model", "seed", "negatives", "metric"]
+    whole = runs[runs["ablation"] == "none"].set_index(keys)["value"]
+    lost = whole.reindex(runs.set_index(keys).index).to_numpy() - runs["value"]
+    table = runs.copy()
     table.insert(table.columns.get_loc("value") + 1, "lost", lost)
     return table

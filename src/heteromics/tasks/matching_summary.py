@@ -96,7 +96,7 @@ def summarise_runs(runs: DataFrame, paper: DataFrame | None = None, **labels: st
         if "lost" in runs and metric == "accuracy":
             wide["lost"], wide["lost_sd"] = of_metric["lost"].mean(), of_metric["lost"].std()
     wide["seconds"] = runs.groupby(keys, sort=False)["seconds"].mean()
-    table = wide.reset_index()
+    table = wide.reset_index().astype({"seeds": "Int64"})
     table.insert(0, "source", "here")
     if paper is None or paper.empty:
         return table

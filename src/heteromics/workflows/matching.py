@@ -53,6 +53,7 @@ def train_matching(
         codes,
         config=settings.model,
         negatives=settings.negatives,
+        within=settings.within,
         max_epochs=settings.fit.max_epochs,
         seed=seed,
         device=device,
@@ -175,7 +176,8 @@ def build_bipartite(
     from heteromics.graphs import bipartite
     from heteromics.priors import PriorStore
 
-    options: dict[str, Any] = {"mask": settings.mask, "within_bp": settings.within_bp, "cell_type": settings.cell_type}
+    options: dict[str, Any] = {"mask": settings.mask, "within_bp": settings.within_bp}
+    options |= {"cell_type": settings.cell_type, "batch": settings.batch}
     with PriorStore.open(db) as store:
         return bipartite(rna, atac, store, training_cells=training, **options)
 

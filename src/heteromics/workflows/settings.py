@@ -106,6 +106,8 @@ class MatchingData:
         Layers with counts.
     cell_type
         Column of ``obs`` with cell types: makes easy and hard negatives, and is never an input of the model.
+    batch
+        Column of ``obs`` with batches, for negatives within them; need not be there otherwise.
     mask
         ``"chromosome"`` or ``"window"``: which gene-peak pairs may attend to each other.
     within_bp
@@ -115,6 +117,7 @@ class MatchingData:
     rna_layer: str = "X"
     atac_layer: str = "X"
     cell_type: str = "cell_type"
+    batch: str = "batch"
     mask: Literal["chromosome", "window"] = "chromosome"
     within_bp: int = 150_000
 
@@ -123,12 +126,14 @@ class MatchingData:
 class MatchingSettings:
     """All settings of ``train bi2former --task matching``.
 
-    ``negatives`` are those of the training pairs; easy and hard ones are always both scored.
+    ``negatives`` are those of the training pairs; easy and hard ones are always both scored. ``within="batch"`` keeps
+    negatives of every part within batches, so that none is told by its batch.
     """
 
     data: MatchingData = field(default_factory=MatchingData)
     split: SplitSettings = field(default_factory=SplitSettings)
     negatives: Literal["easy", "hard", "random"] = "random"
+    within: Literal["batch"] | None = None
     model: Bi2FormerConfig = field(default_factory=Bi2FormerConfig)
     fit: FitSettings = field(default_factory=FitSettings)
 

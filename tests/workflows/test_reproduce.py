@@ -1,0 +1,218 @@
+import json
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+from heteromics.data import load_manifest, read
+from heteromics.errors import DataError, FetchError
+from heteromics.graphs.hashing import graph_hash
+from heteromics.tasks.matching import LEAKING
+from heteromics.workflows import _reproduction as data_room
+from heteromics.workflows import reproduce as room
+from heteromics.workflows.reproduce import reproduce
+
+NAME = "bi2former-snare"
+TWO = ("pairs, easy", "cells, easy")
+CONTROLS = ("CellTypeMatcher", "DepthMatcher")
+
+
+def quick(small, out, **options):
+    options = {"data": [small.data], "db": small.db, "small": True, "seeds": 1, "protocols": TWO, **options}
+    return reproduce(NAME, out=out, device="cpu", progress=False, **options)
+
+
+@pytest.fixture(scope="module")
+def first(small, tmp_path_factory):
+    out = tmp_path_factory.mktemp("reproduced") / "snare"
+    return out, quick(small, out, models=("Bi2Former", *CONTROLS))
+
+
+def test_tables_are_written_thrice_and_say_what_they_are_of(first):
+    out, result = first
+    assert set(result.tables) == {"protocols_runs", "protocols_summary", "leak"}
+    for title, table in result.tables.items():
+        assert set(table["reproduction"]) == {NAME}
+        (what,) = set(table["data"])
+        assert what.startswith(
+            "small sample, 80 cells x 60 genes x 200 peaks (0 sampled cells without counts left out)"
+        )
+        assert "given file multiome.h5mu" in what
+        kept = pd.read_parquet(out / f"{title}.parquet")
+        pd.testing.assert_frame_equal(kept, table)
+        texts = pd.read_csv(out / f"{title}.tsv", sep="\t"), pd.read_json(out / f"{title}.json")
+        for read_back in texts:
+            assert read_back.shape == table.shape
+            assert read_back["data"].tolist() == table["data"].tolist()
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [
+            "provenance.json",
+            "runs",
+            *(f"{title}.{form}" for title in result.tables for form in ("parquet", "tsv", "json")),
+        ]
+    )
+
+
+def test_the_paper_stands_beside_and_the_leak_is_told(first):
+    _, result = first
+    table = result.tables["protocols_summary"]
+    paper = table[table["source"] == "paper"].set_index("model")
+    assert paper.loc["Bi2Former", ["accuracy", "auroc"]].tolist() == pytest.approx([0.7356, 0.7730])
+    assert set(paper["protocol"]) == {"pairs, easy"}
+    here = table[table["source"] == "here"]
+    assert set(here.loc[here["protocol"] == "pairs, easy", "split"]) == {LEAKING}
+    assert {"brier", "ece", "auprc"} <= set(here.columns)
+    runs = result.tables["protocols_runs"].set_index(["protocol", "model", "negatives", "metric"])["value"]
+    leak = result.tables["leak"].set_index(["model", "metric"])
+    for model in ("Bi2Former", *CONTROLS):
+        expected = runs["pairs, easy", model, "easy", "auroc"] - runs["cells, easy", model, "easy", "auroc"]
+        assert leak.loc[(model, "auroc"), "gain"] == pytest.approx(expected)
+        assert f"{leak.loc[(model, 'auroc'), 'leaking']:.3f} by pair" in result.notes[f"leak, {model}"]
+    alone = runs["cells, easy", "CellTypeMatcher", "hard", "auroc"]
+    assert result.notes["cell types alone, cells, easy, hard negatives"] == f"AUROC {alone:.3f}"
+
+
+def test_provenance_says_all_that_decides(first, small):
+    out, _ = first
+    found = json.loads((out / "provenance.json").read_text())
+    assert set(found["sha256"]) == {"multiome.h5mu"}
+    assert found["models"]["Bi2Former"]["batch_size"] == 64
+    assert found["models"]["DepthMatcher"] is None
+    assert found["protocols"]["pairs, easy"]["split"] == "pairs"
+    assert found["settings"] == {"max_epochs": 2, "small": True}
+    assert found["versions"]["heteromics"]
+    assert (found["seeds"], found["paper"]) == (1, "SNARE-seq")
+    input_ = data_room.read_input(room.reproduction(NAME), [small.data], small=True)
+    ((graph, _),) = room._graphs(input_, small.db, ["Bi2Former"])
+    assert found["graphs"] == {"standardised": graph_hash(graph, node_data=True)}
+    assert found["store"]["content_hash"] == graph.meta["store"]["content_hash"]
+
+
+def test_a_second_call_adds_to_the_first(first, small):
+    out, before = first
+    stamps = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*.json")}
+    after = quick(small, out, models=("DepthMatcher",), seeds=2)
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    table = after.tables["protocols_runs"]
+    assert set(table["model"]) == {"Bi2Former", *CONTROLS}
+    assert table.groupby("model")["seed"].nunique().to_dict() == {
+        "Bi2Former": 1,
+        "CellTypeMatcher": 1,
+        "DepthMatcher": 2,
+    }
+    old = table[(table["seed"] == 0) & (table["model"] == "DepthMatcher")].reset_index(drop=True)
+    was = before.tables["protocols_runs"].query("model == 'DepthMatcher'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(old, was)
+    found = json.loads((out / "provenance.json").read_text())
+    assert (found["seeds"], set(found["models"])) == (2, {"Bi2Former", *CONTROLS})
+
+
+def test_runs_of_other_data_or_epochs_do_not_mix(first, small):
+    out, _ = first
+    with pytest.raises(DataError, match="holds runs of another settings: max_epochs was 2, is 1. Fix: another --out"):
+        quick(small, out, models=CONTROLS, max_epochs=1)
+    with pytest.raises(DataError, match="holds runs of another graphs: standardised was"):
+        quick(small, out, models=CONTROLS, small=False, max_epochs=2)
+
+
+def test_published_settings_have_raw_attributes_and_every_study_has_a_summary(small, tmp_path):
+    models = ("Bi2Former, as published", "DepthMatcher")
+    result = quick(
+        small,
+        tmp_path / "run",
+        models=models,
+        max_epochs=1,
+        protocols=("pairs, easy",),
+        studies=("protocols", "few_shot"),
+    )
+    assert set(result.tables["few_shot_runs"]["share"]) == {0.3, 1.0}
+    assert set(result.tables["few_shot_summary"]["model"]) == set(models)
+    found = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert set(found["graphs"]) == {"standardised", "raw attributes"}
+    assert found["models"]["Bi2Former, as published"]["weights"] == "published"
+    assert "leak" not in result.tables
+
+
+def test_protocols_within_batches_need_batches(small, tmp_path):
+    input_ = data_room.read_input(room.reproduction(NAME), [small.data], small=True)
+    ((graph, _),) = room._graphs(input_, small.db, ["DepthMatcher"])
+    categories = graph.meta["categories"]
+    categories.pop("batch", None)
+    assert list(room._possible(None, graph)) == ["pairs, easy", "cells, easy", "cells, random", "cells, hard"]
+    categories["batch"] = ["b1", "b2", "b3"]
+    assert list(room._possible(None, graph)) == list(room.PROTOCOLS)
+    assert list(room._possible(["cells, hard"], graph)) == ["cells, hard"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"models": ["Bi2Formr"]}, "no model called 'Bi2Formr'. Did you mean 'Bi2Former'"),
+        ({"protocols": ["pairs"]}, "no protocol called 'pairs'. Did you mean 'pairs, easy'"),
+        ({"studies": ["fewshot"]}, "no study called 'fewshot'. Did you mean 'few_shot'"),
+        ({"data": ["a.h5mu"]}, "--data a.h5mu: no such file"),
+        ({"data": ["a", "b", "c"]}, "--data: found 3 files"),
+    ],
+)
+def test_what_is_not_known(small, tmp_path, options, message):
+    with pytest.raises(DataError, match=message):
+        quick(small, tmp_path / "run", **options)
+    with pytest.raises(DataError, match="no reproduction called 'snare'. Did you mean 'bi2former-snare'"):
+        reproduce("snare", out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_files_whose_cells_are_named_by_modality(small, tmp_path):
+    for name, order in (("rna", slice(None)), ("atac", slice(None, 4, -1))):
+        side = read(small.data, modality=name, layer="X")[order]
+        side.obs_names = [f"{cell}_{name.upper()}" for cell in side.obs_names]
+        anndata.AnnData(side.X, side.obs[["cell_type"]], side.var[[]]).write_h5ad(tmp_path / f"{name}.h5ad")
+    files = [tmp_path / "rna.h5ad", tmp_path / "atac.h5ad"]
+    found = data_room.read_input(room.reproduction(NAME), files, small=False)
+    whole = read(small.data, modality="rna", layer="X")
+    assert found.rna.obs_names.tolist() == found.atac.obs_names.tolist() == whole.obs_names[5:].tolist()
+    assert set(found.sha256) == {"rna.h5ad", "atac.h5ad"}
+    assert (found.rna.X != whole[5:].X).nnz == 0
+
+
+def test_a_sample_keeps_what_is_seen_most_and_drops_empty_cells(monkeypatch):
+    rng = np.random.default_rng(0)
+    rna, atac = (anndata.AnnData(rng.poisson(0.2, (50, size)).astype(np.float32)) for size in (30, 40))
+    for side in (rna, atac):
+        side.obs_names = [f"c{number}" for number in range(50)]
+    rna.X[7] = 0
+    for word, size in (("CELLS", 50), ("GENES", 6), ("PEAKS", 9)):
+        monkeypatch.setattr(data_room, f"SMALL_{word}", size)
+    small_rna, small_atac, dropped = data_room._sample(rna, atac, 0)
+    assert (small_rna.n_vars, small_atac.n_vars) == (6, 9)
+    assert small_rna.n_obs == small_atac.n_obs == 50 - dropped < 50
+    assert "c7" not in small_rna.obs_names
+    assert (small_rna.X.sum(axis=1) > 0).all()
+    seen = (rna.X > 0).sum(axis=0)
+    kept = rna.var_names.get_indexer(small_rna.var_names)
+    assert seen[kept].min() >= np.delete(seen, kept).max()
+
+
+def test_data_that_cannot_be_had_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.delenv("HETEROMICS_DATA", raising=False)
+    for name in ("issaac", "10xmultiome"):
+        with pytest.raises(
+            FetchError, match=r"(?s)data could not be had: .*mirror only.*Fix: give them, --data FILE.h5mu"
+        ):
+            reproduce(f"bi2former-{name}", out=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_five_data_sets_are_items_of_the_manifest():
+    manifest, known = load_manifest(), data_room.reproductions()
+    assert set(known) == {f"bi2former-{name}" for name in ("snare", "share", "10xpbmc", "issaac", "10xmultiome")}
+    for each in known.values():
+        for source in filter(None, (each.full, each.reduced)):
+            item = manifest[source.item]
+            assert {source.rna, source.atac} <= {file.name for file in item.files}
+        assert not manifest[each.full.item].verified
+        assembly = data_room._table().assemblies[each.assembly]
+        for name in (*assembly.gtf, assembly.sizes.removeprefix("manifest:")):
+            item_name, _, file = name.partition("/")
+            assert manifest[item_name][file]
