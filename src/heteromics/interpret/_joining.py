@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,12 +10,12 @@ import numpy as np
 from heteromics.errors import DataError
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Index
 
     from heteromics.priors import PriorStore
 
 
-def stored_genes(names: Sequence[str], store: PriorStore) -> DataFrame:
+def stored_genes(names: Iterable[str], store: PriorStore) -> DataFrame:
     """Find genes by identifier, symbol or other name, see :func:`heteromics.priors.identifiers.join_store_genes`.
 
     Parameters
@@ -29,17 +29,16 @@ def stored_genes(names: Sequence[str], store: PriorStore) -> DataFrame:
         Index ``names``; ``gene_id, symbol, chrom, tss, strand`` of the store, None or NA where no gene is meant for
         certain.
     """
-    import pandas as pd
-
     from heteromics.priors.identifiers import join_store_genes
 
-    found = pd.Series(join_store_genes(store, list(names)).gene_id, index=pd.Index(names, dtype=object), dtype=object)
+    given = list(names)
+    found = np.asarray(join_store_genes(store, given).gene_id, dtype=object)
     columns = ["gene_id", "symbol", "chrom", "tss", "strand"]
     genes = store.frame("gene")[columns].astype({"tss": "Int64"}).set_index("gene_id", drop=False)
-    return genes.reindex(found.to_numpy()).set_axis(found.index)
+    return genes.reindex(found).set_axis(_index(given))
 
 
-def stored_peaks(names: Sequence[str], store: PriorStore) -> DataFrame:
+def stored_peaks(names: Iterable[str], store: PriorStore) -> DataFrame:
     """Find peaks by identifier, else by the interval that their name gives.
 
     Parameters
@@ -57,17 +56,17 @@ def stored_peaks(names: Sequence[str], store: PriorStore) -> DataFrame:
 
     peaks = store.frame("peak")[["peak_id", "chrom", "chrom_start", "chrom_end"]]
     peaks = peaks.astype({"chrom_start": "Int64", "chrom_end": "Int64"})
-    given = pd.Index(names, dtype=object)
+    given = _index(names)
     row = pd.Index(peaks["peak_id"]).get_indexer(given)
     places = named_places(given[row < 0])
     if len(places):
         by_place = peaks.reset_index(names="row").drop_duplicates(["chrom", "chrom_start", "chrom_end"])
         there = places.reset_index(names="name").merge(by_place, how="left", on=["chrom", "chrom_start", "chrom_end"])
-        row[given.get_indexer(there["name"])] = there["row"].fillna(-1).to_numpy(np.int64)
+        row[given.get_indexer(_index(there["name"]))] = there["row"].fillna(-1).to_numpy(np.int64)
     return peaks.reindex(np.where(row >= 0, row, -1)).set_axis(given)
 
 
-def named_places(names: Sequence[str]) -> DataFrame:
+def named_places(names: Iterable[str]) -> DataFrame:
     """Read the places of peaks from names such as ``chr1:100-200``.
 
     Returns
@@ -85,7 +84,13 @@ def named_places(names: Sequence[str]) -> DataFrame:
         "chrom_start": pd.array(read.start, dtype="Int64"),
         "chrom_end": pd.array(read.end, dtype="Int64"),
     }
-    return pd.DataFrame(places, index=pd.Index(read.name, dtype=object))
+    return pd.DataFrame(places, index=_index(read.name))
+
+
+def _index(names: Iterable[str]) -> Index:
+    import pandas as pd
+
+    return pd.Index(np.array(list(names), dtype=object))
 
 
 def need_columns(table: DataFrame, columns: Sequence[str], what: str) -> None:

@@ -219,7 +219,7 @@ def aucell(cells: sparse.csr_array, members: sparse.csc_array, n_top: int) -> Fl
     given.data[order] = np.repeat((below[first + run] - below[first]) / run, run)
     zeros = n_genes - filled
     at_zero = np.divide(below[-1] - below[filled], zeros, out=np.zeros(zeros.size), where=zeros > 0)
-    member = sparse.csc_array((members != 0).astype(np.float64))
+    member = sparse.csc_array(members.astype(bool), dtype=np.float64)
     size = np.diff(member.indptr)
     seen = sparse.csr_array((np.ones(given.nnz), given.indices, given.indptr), shape=given.shape)
     total = (given @ member).toarray() + at_zero[:, None] * (size - (seen @ member).toarray())  # bounded: the result
@@ -250,13 +250,13 @@ def linear_model_t(cells: sparse.csr_array, weights: sparse.csc_array) -> Float:
     array([[2.236]])
     """
     n = cells.shape[1]
-    mean = [np.asarray(matrix.sum(axis=axis)).ravel() / n for matrix, axis in ((cells, 1), (weights, 0))]
-    square = [
-        np.asarray(matrix.multiply(matrix).sum(axis=axis)).ravel() - n * centre**2
-        for (matrix, axis), centre in zip(((cells, 1), (weights, 0)), mean, strict=True)
-    ]
-    covariance = (cells @ weights).toarray() - n * np.outer(*mean)  # bounded: cells x regulons, the result
-    spread = np.sqrt(np.outer(*(np.maximum(each, 0) for each in square)))
+    mean = np.asarray(cells.sum(axis=1)).ravel() / n, np.asarray(weights.sum(axis=0)).ravel() / n
+    square = (
+        np.asarray(cells.multiply(cells).sum(axis=1)).ravel() - n * mean[0] ** 2,
+        np.asarray(weights.multiply(weights).sum(axis=0)).ravel() - n * mean[1] ** 2,
+    )
+    covariance = (cells @ weights).toarray() - n * np.outer(mean[0], mean[1])  # bounded: cells x regulons, the result
+    spread = np.sqrt(np.outer(np.maximum(square[0], 0), np.maximum(square[1], 0)))
     r = np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-12 * n)
     return np.asarray(r * np.sqrt((n - 2) / np.maximum(1 - r * r, 1e-16)))
 
@@ -354,7 +354,7 @@ def _rank_test(ranks: Float, ties: Float, inside: NDArray[np.bool_]) -> tuple[Fl
 
 def _canonical(cells: sparse.csr_array) -> sparse.csr_array:
     """Return a copy with each value stored once and no stored zeros."""
-    result = sparse.csr_array(cells, dtype=np.float64, copy=True)
+    result = cells.astype(np.float64)
     result.sum_duplicates()
     result.eliminate_zeros()
     return result

@@ -72,9 +72,10 @@ def to_networkx(network: DataFrame) -> nx.MultiDiGraph:
         for name, gene_id in network[[kind, f"{kind}_id"]].drop_duplicates(kind).itertuples(index=False):
             if name not in graph:
                 graph.add_node(name, node_type=kind, gene_id=gene_id)
-    places = named_places(list(node_of)).to_dict("index")
+    places = named_places(node_of).to_dict("index")
     for peak, peak_id in network[["peak", "peak_id"]].drop_duplicates("peak").itertuples(index=False):
-        graph.add_node(node_of[peak], node_type="peak", peak_id=peak_id, **places.get(peak, {}))
+        place = {str(name): value for name, value in places.get(peak, {}).items()}
+        graph.add_node(node_of[peak], node_type="peak", peak_id=peak_id, **place)
     renamed = network.assign(peak=network["peak"].map(node_of).astype(object))
     edges = tf_gene_edges(renamed).rename(columns={"source": "collections"})
     for table, source, target, kind, columns in (
@@ -238,7 +239,7 @@ def _add_edges(
     ends = once[[source, target, "group"]].itertuples(index=False)
     values = once[columns].to_dict("records") if columns else [{}] * len(once)
     for (start, end, group), row in zip(ends, values, strict=True):
-        kept = {name: value for name, value in row.items() if value == value and value is not None}
+        kept = {str(name): value for name, value in row.items() if value == value and value is not None}
         graph.add_edge(start, end, key=f"{kind}:{group}", interaction=kind, group=group, **kept)
 
 

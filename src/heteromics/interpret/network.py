@@ -195,7 +195,7 @@ def link_columns(table: DataFrame) -> list[str]:
     ['z', 'z_distance', 'n_pairs']
     """
     of_tests = tuple(f"{name}_" for name in TESTS)
-    return [name for name in table if name in LINK_COLUMNS or str(name).startswith(of_tests)]
+    return [name for name in map(str, table) if name in LINK_COLUMNS or name.startswith(of_tests)]
 
 
 def _checked_evidence(require: Sequence[Evidence]) -> list[Evidence]:
@@ -326,10 +326,10 @@ def _expressed(
         raise DuplicateNames(f"tf_expressed: {int(names.duplicated().sum())} of {len(names)} gene names repeat.")
     gene_id = stored_genes(names.tolist(), store)["gene_id"]
     first = np.flatnonzero((gene_id.notna() & ~gene_id.duplicated()).to_numpy())
-    place = pd.Index(gene_id.iloc[first]).get_indexer(network["tf_id"])
+    place = pd.Index(gene_id.iloc[first]).get_indexer(pd.Index(network["tf_id"]))
     measured = place >= 0
     values = np.full(len(network), np.nan)
-    column = table.columns.get_indexer(network["group"])
+    column = table.columns.get_indexer(pd.Index(network["group"]))
     values[measured] = table.to_numpy(np.float64)[first[place[measured]], column[measured]]
     network = network.assign(expressed=values)
     match["factors_not_measured"] = int(network.loc[~measured, "tf_id"].nunique())
