@@ -148,9 +148,10 @@ def _positions(groups: list[np.ndarray], n_genes: int) -> np.ndarray:
     return position
 
 
-def _tiles(genes: np.ndarray, peaks: np.ndarray) -> Iterator[np.ndarray]:
+def _tiles(genes: np.ndarray, peaks: np.ndarray, spare: int = 0) -> Iterator[np.ndarray]:
     """Group blocks of like size, large ones cut by rows, so that each group is one padded product.
 
+    ``spare`` is the padding of a group that is not counted, for products where another call costs more.
     Yields arrays (B, 4) of gene start, gene stop, peak start, peak stop.
     """
     blocks = np.hstack([genes, peaks])
@@ -167,7 +168,7 @@ def _tiles(genes: np.ndarray, peaks: np.ndarray) -> Iterator[np.ndarray]:
     first, tall, wide, real = 0, 0, 0, 0
     for here, (h, w) in enumerate(sizes):
         padded = (here - first + 1) * max(tall, h) * max(wide, w)
-        if here > first and (padded > _MOST_SCORES or padded > _MOST_PADDING * (real + h * w)):
+        if here > first and (padded > _MOST_SCORES or padded > _MOST_PADDING * (real + h * w) + spare):
             yield tiles[first:here]
             first, tall, wide, real = here, 0, 0, 0
         tall, wide, real = max(tall, h), max(wide, w), real + h * w
