@@ -59,6 +59,10 @@ def test_calibration_has_the_bins_and_the_weighted_error():
     assert legend(axes) == ["perfect", f"M, ECE {(30 * 0.1 + 10 * 0.2) / 100:.3f}", "N, ECE 0.000"]
     np.testing.assert_array_equal(axes.lines[1].get_xydata(), [[0.1, 0.3], [0.5, 0.5], [0.9, 0.8]])
     np.testing.assert_allclose(below.lines[0].get_ydata(), [0.1, 0.6, 0.3])
+    kinds = pd.concat([bins.assign(negatives="easy"), bins.assign(negatives="hard", observed=bins["predicted"])])
+    assert legend(plot.calibration(kinds, negatives="hard").axes[0])[1] == "M, ECE 0.000"
+    with pytest.raises(DataError, match=r"calibration: found negatives=None, expected one of easy, hard"):
+        plot.calibration(kinds)
     with pytest.raises(DataError, match="1 of 3 bins have a share outside 0 to 1"):
         plot.calibration(bins.assign(observed=[0.8, 1.3, 0.5]))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from heteromics.graphs import HeteroGraph
     from heteromics.priors import PriorStore
 
-__all__ = ["find_gene", "genes_of_graph", "locus_tables", "openness"]
+__all__ = ["find_gene", "genes_of_graph", "locus_tables", "motif_hits", "nearest", "openness"]
 
 
 def locus_tables(
@@ -94,9 +94,9 @@ def locus_tables(
         "gene": row,
         "links": drawn,
         "genes": shown,
-        "parts": _parts(store, shown["gene_id"].tolist()) if "gene_part" in store.tables() else None,
+        "parts": _parts(store, shown["gene_id"].tolist()),
         "tracks": tall,
-        "motifs": None if factor is None else _hits(store, factor, drawn["peak_id"].tolist()),
+        "motifs": None if factor is None else motif_hits(store, factor, drawn["peak_id"].tolist()),
     }
 
 
@@ -150,12 +150,18 @@ def find_gene(genes: pd.DataFrame, gene: str) -> str:
     alike = genes.index[(genes["gene_id"] == gene) | (genes["symbol"] == gene)]
     if alike.empty:
         known = {*genes.index, *genes["symbol"].dropna(), *genes["gene_id"].dropna()}
-        raise DataError(f"gene '{gene}' is not in the graph. Nearest: {_nearest(gene, known)}.")
+        raise DataError(f"gene '{gene}' is not in the graph. Nearest: {nearest(gene, known)}.")
     return str(alike[0])
 
 
-def _nearest(name: str, known: set[str]) -> str:
-    """Offer the nearest known names, whatever their case."""
+def nearest(name: str, known: set[str]) -> str:
+    """Return the nearest known names for a message, whatever their case.
+
+    Examples
+    --------
+    >>> nearest("e3rorb", {"E3Rorb", "E2Rasgrf2", "Oli"})
+    'E3Rorb'
+    """
     folded = {each.casefold(): each for each in sorted(known, reverse=True)}
     near = difflib.get_close_matches(name.casefold(), sorted(folded), n=3)
     return ", ".join(folded[each] for each in near) or "none"
@@ -170,25 +176,37 @@ def _links_of(links: pd.DataFrame, name: str, group: str | None) -> pd.DataFrame
             raise DataError(f"links of '{name}' are of {len(found)} groups: {some(found, 8)}. Fix: give one as group.")
         if group is not None and not groups.eq(group).any():
             known = set(links["group"].astype(str))
-            raise DataError(f"no link of '{name}' is of group '{group}'. Nearest: {_nearest(group, known)}.")
+            raise DataError(f"no link of '{name}' is of group '{group}'. Nearest: {nearest(group, known)}.")
         own = own[groups == group] if group is not None else own
     return own
 
 
-def _parts(store: PriorStore, genes: list[str]) -> pd.DataFrame:
+def _parts(store: PriorStore, genes: list[str]) -> pd.DataFrame | None:
+    """Return the parts of genes; None where the annotation of the store has none, as one of gene lines alone."""
+    if "gene_part" not in store.tables():
+        return None
     sql = "SELECT gene_id, part, chrom_start, chrom_end FROM gene_part WHERE gene_id IN (SELECT unnest(?))"
-    return store.connection.execute(sql, [genes]).df()
+    found = store.connection.execute(sql, [genes]).df()
+    return found if len(found) else None
 
 
-def _hits(store: PriorStore, factor: str, peaks: list[str]) -> pd.DataFrame:
-    """Return ``position, name, peak_id, score`` of the best hit of each motif of a factor in each peak."""
+def motif_hits(store: PriorStore, factor: str, peaks: list[str]) -> pd.DataFrame:
+    """Return the best hit of each motif of a factor in each peak: ``position`` (bp), name, peak, motif and score.
+
+    Raises
+    ------
+    DataError
+        When no motif is that of the factor; the nearest names are offered.
+    StoreError
+        When the store has no motif hits.
+    """
     motif = store.frame("motif")
     of_gene = store.frame("motif_tf").merge(store.frame("gene")[["gene_id", "symbol"]], on="gene_id")
     factors = of_gene[(of_gene["symbol"] == factor) | (of_gene["gene_id"] == factor)]
     wanted = motif["motif_id"].eq(factor) | motif["name"].eq(factor) | motif["motif_id"].isin(factors["motif_id"])
     if not wanted.any():
         known = {*motif["motif_id"], *motif["name"].dropna(), *of_gene["symbol"].dropna()}
-        raise DataError(f"factor '{factor}' has no motif in the store. Nearest: {_nearest(factor, known)}.")
+        raise DataError(f"factor '{factor}' has no motif in the store. Nearest: {nearest(factor, known)}.")
     store.table("motif_peak")  # says what is missing
     sql = (
         "SELECT hit_start AS position, ? AS name, peak_id, motif_id, score FROM motif_peak "

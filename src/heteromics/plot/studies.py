@@ -77,14 +77,17 @@ def few_shot(table: pd.DataFrame, *, metric: str = "auroc", negatives: str | Non
     return figure
 
 
-def calibration(table: pd.DataFrame, *, title: str = "") -> Figure:
+def calibration(table: pd.DataFrame, *, negatives: str | None = None, title: str = "") -> Figure:
     """Draw observed against predicted shares of matches, the reliability diagram, over the number of pairs in each bin.
 
     Parameters
     ----------
     table
         One row per bin: ``predicted`` (mean probability), ``observed`` (share of matches) and ``n``, as
-        :func:`heteromics.tasks.reliability` returns it; optional ``model`` for several.
+        :func:`heteromics.tasks.reliability` and the ``reliability`` of a :class:`heteromics.tasks.MatchingResult` have
+        them; optional ``model`` for several.
+    negatives
+        Which to draw; needed where the table has several kinds.
     title
         Figure title.
 
@@ -97,7 +100,7 @@ def calibration(table: pd.DataFrame, *, title: str = "") -> Figure:
     Raises
     ------
     DataError
-        When the table is empty, lacks a column, or shares are outside 0 to 1.
+        When the table is empty, lacks a column or what was asked for, or shares are outside 0 to 1.
 
     Examples
     --------
@@ -107,6 +110,7 @@ def calibration(table: pd.DataFrame, *, title: str = "") -> Figure:
     'ECE 0.100'
     """
     need(table, (), "calibration", row="bin", numeric=("predicted", "observed", "n"))
+    table = _only(table, "negatives", negatives, "calibration")
     shares = table[["predicted", "observed"]]
     if outside := int(((shares < 0) | (shares > 1)).any(axis=1).sum()):
         raise DataError(f"calibration: {outside} of {len(table)} bins have a share outside 0 to 1.")
