@@ -67,7 +67,8 @@ class Bi2FormerNetwork(PairNetwork):
         self.config = config
         codes = 1 + int(max(genes.chrom.max(), peaks.chrom.max()))
         alone = [1] if config.messages == "values" else []
-        self.genes, self.peaks = (Nodes(config, table, codes, config.parts, alone) for table in (genes, peaks))
+        pooled = [2] if _pools_self(config) else []
+        self.genes, self.peaks = (Nodes(config, table, codes, config.parts, alone, pooled) for table in (genes, peaks))
         self.layers = nn.ModuleList(_Layer(config, first=number == 0) for number in range(config.layers))
         width = config.hidden
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) if config.normalise else nn.Identity() for _ in range(2))
@@ -135,7 +136,10 @@ class _Layer(nn.Module):
     def forward(
         self, roles: Sequence[Sequence[Tensor]], batch: PairBatch
     ) -> tuple[list[tuple[Tensor, Tensor]], list[Attention]]:
-        """Return messages and self of genes and of peaks, each (N, hidden), and what every head sent."""
+        """Return messages and self of genes and of peaks, each (N, hidden), and what every head sent.
+
+        Self is (B, hidden) where its mean over each pair is all that is needed.
+        """
         gene_heads, peak_heads = (
             zip(*(part.chunk(self.config.heads, 1) for part in (*side[:2], *side[3:])), strict=True) for side in roles
         )
@@ -163,7 +167,7 @@ class _Layer(nn.Module):
         """Return the mean new state of each pair, shape (B, hidden); a linear update is taken after the mean."""
         if self.config.activation:
             return pool(self.updated(side, message, own))
-        return self.updated(side, pool(message), pool(own))
+        return self.updated(side, pool(message), own if _pools_self(self.config) else pool(own))
 
     def _attend(
         self, head: int, gene: tuple[Tensor, ...], peak: tuple[Tensor, ...], batch: PairBatch
@@ -256,6 +260,11 @@ def _classifier(config: Bi2FormerConfig) -> nn.Module:
         nn.Dropout(config.dropout),
         nn.Linear(width // 2, 2),
     )
+
+
+def _pools_self(config: Bi2FormerConfig) -> bool:
+    """Tell whether all is linear from the projection of nodes to the readout but for the messages."""
+    return config.layers == 1 and not config.activation
 
 
 def _window(batch: PairBatch) -> Window | None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from heteromics.nn.segments import segment_ids, segment_sum
+from heteromics.nn.relation import Relation
+from heteromics.nn.segments import segment_ids, segment_mean, segment_sum
 
 if TYPE_CHECKING:
     from heteromics.graphs import HeteroGraph
@@ -64,6 +65,9 @@ class Nodes(nn.Module):
         Widths of the projections.
     alone
         Numbers of the projections that know the value and nothing else.
+    pooled
+        Numbers of the projections of which the mean over each pair is all that is needed: linear, hence taken of the
+        means.
     """
 
     attributes: Tensor
@@ -73,10 +77,16 @@ class Nodes(nn.Module):
     spread: Tensor
 
     def __init__(
-        self, config: NodeConfig, table: FeatureTable, codes: int, parts: Sequence[int], alone: Sequence[int] = ()
+        self,
+        config: NodeConfig,
+        table: FeatureTable,
+        codes: int,
+        parts: Sequence[int],
+        alone: Sequence[int] = (),
+        pooled: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        self.config, self.parts, self.alone = config, list(parts), list(alone)
+        self.config, self.parts, self.alone, self.pooled = config, list(parts), list(alone), list(pooled)
         size = len(table.chrom)
         self.register_buffer("attributes", table.attributes if config.attributes else table.attributes[:, :0])
         self.register_buffer("chrom", table.chrom)
@@ -89,23 +99,44 @@ class Nodes(nn.Module):
         self.project = nn.Linear(sum(self.widths), sum(self.parts))
 
     def forward(self, feature: Tensor, value: Tensor, offsets: Tensor) -> list[Tensor]:
-        """Project features (N,) with values (N,), the pairs bounded by offsets (B + 1,), to parts (N, width)."""
+        """Project features (N,) with values (N,), the pairs bounded by offsets (B + 1,), to parts (N, width).
+
+        Parts of ``pooled`` are (B, width), the mean over each pair.
+        """
         distinct, place = self._distinct(feature, offsets)
-        ids, of_value, *known = self.project.weight.split(self.widths, 1)
-        fixed = functional.linear(self._known(distinct), torch.cat(known, 1), self.project.bias)
-        if self.config.ids:
-            fixed = torch.addmm(fixed, self.ids(distinct), ids.T)
-        scaled = self.scaled(feature, value, offsets).to(fixed.dtype)
-        slopes = of_value.squeeze(1).to(fixed.dtype).split(self.parts)
+        ids = self.ids(distinct) if self.config.ids else None
+        known = self._known(distinct)
+        whole = [number for number in range(len(self.parts)) if number not in (*self.alone, *self.pooled)]
+        fixed = self._fixed(ids, known, whole)
+        parts = dict(zip(whole, fixed.split([self.parts[number] for number in whole], 1), strict=True))
+        slopes = self.project.weight[:, self.widths[0]].to(fixed.dtype).split(self.parts)
         shifts = self.project.bias.to(fixed.dtype).split(self.parts)
+        scaled = self.scaled(feature, value, offsets).to(fixed.dtype)
+        if self.pooled:
+            nodes = torch.arange(len(feature), device=feature.device) if place is None else place
+            mean = Relation.from_csr(offsets, nodes, (len(offsets) - 1, len(distinct)))
+            means = None if ids is None else mean.spmm(ids, reduce="mean"), mean.spmm(known, reduce="mean")
         found = []
-        for number, part in enumerate(fixed.split(self.parts, 1)):
-            if number in self.alone:
+        for number in range(len(self.parts)):
+            if number in self.pooled:
+                part = self._fixed(*means, [number])
+                found.append(torch.addr(part, segment_mean(scaled, offsets).to(part.dtype), slopes[number]))
+            elif number in self.alone:
                 found.append(torch.addr(shifts[number].expand(len(scaled), -1), scaled, slopes[number]))
             else:
-                here = part if place is None else part.index_select(0, place)
-                found.append(torch.addr(here, scaled, slopes[number]))
+                part = parts[number].clone() if place is None else parts[number].index_select(0, place)
+                found.append(part.addr_(scaled, slopes[number]))
         return found
+
+    def _fixed(self, ids: Tensor | None, known: Tensor, numbers: list[int]) -> Tensor:
+        """Project what does not depend on the value, (n, id_width) and (n, codes + a), to some of the parts."""
+        weight, bias = (
+            torch.cat([each.split(self.parts)[number] for number in numbers])
+            for each in (self.project.weight, self.project.bias)
+        )
+        of_ids, _, *of_known = weight.split(self.widths, 1)
+        fixed = functional.linear(known, torch.cat(of_known, 1), bias)
+        return fixed if ids is None else fixed.addmm_(ids.to(fixed.dtype), of_ids.T.to(fixed.dtype))
 
     def _distinct(self, feature: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the distinct features, rising, and where each node stands among them; None: where it stands itself."""
