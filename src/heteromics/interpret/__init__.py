@@ -26,6 +26,7 @@ _HOME = {
     "distance_links": "candidates",
     "enrichment": "_enrichment",
     "evidence_for": "evidence",
+    "expected_pairs": "_expected",
     "expressed_share": "_cell_groups",
     "link_probability": "_null_mixture",
     "links": "null",
