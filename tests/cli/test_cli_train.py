@@ -126,7 +126,8 @@ def test_explain(run, bi2former, tmp_path):
     assert done.json["cells"] == 80
     assert done.json["table"] == str(tmp_path / "links" / "links.parquet")
     strongest = done.json["strongest"][0]
-    assert {"gene", "peak", "chrom", "distance_bp", "score"} <= set(strongest)
+    assert {"gene", "peak", "distance", "score", "z", "fdr", "fdr_distance"} <= set(strongest)
+    assert done.json["files"][done.json["bedpe"]] == "start site and peak of each, for genome browsers"
     one = run("explain", bi2former, "--out", tmp_path / "one", "--gene", strongest["gene"], "--cell-type", "type_1")
     assert one.code == 0
     assert f"strongest links of {strongest['gene']}" in one.out

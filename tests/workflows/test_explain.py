@@ -7,7 +7,9 @@ import pytest
 from heteromics.cli._show import _plain
 from heteromics.errors import DataError, ModelError, StoreError
 from heteromics.graphs import HeteroGraph
+from heteromics.interpret import candidate_links
 from heteromics.models import Bi2Former
+from heteromics.priors import PriorStore
 from heteromics.tasks import paired_rows
 from heteromics.workflows.explain import cells_to_explain, explain
 from heteromics.workflows.train import train
@@ -39,38 +41,82 @@ def ids_run(small, tmp_path_factory):
     return folder / "run"
 
 
-def test_links_are_written_as_parquet_and_tsv(everything):
+def test_links_are_written_as_parquet_tsv_and_bedpe(small, everything):
     found, out = everything
-    assert sorted(path.name for path in out.iterdir()) == ["links.parquet", "links.tsv"]
+    assert sorted(path.name for path in out.iterdir()) == ["links.bedpe", "links.parquet", "links.tsv"]
+    assert set(found.files) == set(out.iterdir())
     parquet, tsv = pd.read_parquet(out / "links.parquet"), pd.read_csv(out / "links.tsv", sep="\t")
-    assert list(parquet.columns[:5]) == ["gene", "peak", "chrom", "distance_bp", "score"]
-    assert {"n_pairs", "frequency"} < set(parquet.columns)
+    assert list(parquet.columns[:5]) == ["gene", "peak", "chrom", "distance", "score"]
+    assert {"n_pairs", "frequency", "z", "p", "fdr", "z_distance", "p_distance", "fdr_distance"} < set(parquet.columns)
     pd.testing.assert_frame_equal(parquet, found.links)
     pd.testing.assert_frame_equal(parquet, tsv, check_dtype=False)
-    assert found.notes == {"cells": 80, "links": len(parquet), "table": out / "links.parquet"}
-    assert parquet["score"].is_monotonic_decreasing
+    bedpe = pd.read_csv(out / "links.bedpe", sep="\t").rename(columns=lambda name: name.removeprefix("#"))
+    genes, peaks = small.made.genes.set_index("gene"), small.made.peaks.set_index("peak")
+    assert (bedpe["start1"].to_numpy() == genes.loc[parquet["gene"], "tss"].to_numpy()).all()
+    assert (bedpe["end2"].to_numpy() == peaks.loc[parquet["peak"], "chrom_end"].to_numpy()).all()
+    assert (bedpe["chrom2"] == parquet["chrom"]).all()
+    assert parquet["posterior"].is_monotonic_decreasing
     assert len(found.rows()) == 20
     assert json.loads(json.dumps(found.as_dict(), default=_plain))["links"] == len(parquet)
+
+
+def test_counts_are_those_of_the_table(small, everything):
+    found, _ = everything
+    links, notes = found.links, found.notes
+    assert (notes["cells"], notes["tested"], notes["links"]) == (80, len(links), len(links))
+    assert notes["kept"] == (links["frequency"] > 0).sum() > 0
+    cells, distance = links["fdr"] <= 0.05, links["fdr_distance"] <= 0.05
+    passed = [notes[f"passed_{null}"] for null in ("cells", "distance", "both")]
+    assert passed == [cells.sum(), distance.sum(), (cells & distance).sum()]
+
+
+def test_pairs_that_chance_would_hardly_bring_together_are_counted_and_not_tested(
+    small, bi2former_run, everything, tmp_path
+):
+    graph = HeteroGraph.load(bi2former_run.out / "graph")
+    with PriorStore.open(small.db) as store:
+        candidates = candidate_links(graph, store)
+    rna, atac = ((small.made.mdata[name].to_df() > 0) for name in ("rna", "atac"))  # 80 x 60 and 80 x 200
+    expected = rna.mean()[candidates["gene"]].to_numpy() * atac.mean()[candidates["peak"]].to_numpy() * 80
+    for found, least in ((everything[0], 5.0), (explain(bi2former_run.out, out=tmp_path, least_expected=20.0), 20.0)):
+        kept = candidates[expected >= least]
+        assert {*zip(found.links["gene"], found.links["peak"], strict=True)} == {
+            *zip(kept["gene"], kept["peak"], strict=True)
+        }
+        assert (found.notes["tested"], found.notes["too_few_cells"]) == (len(kept), len(candidates) - len(kept))
+        assert found.notes["too_few_cells"] > 0
+    with pytest.raises(
+        DataError, match=rf"none of {len(candidates)} pairs is expected to meet in 90 of 80 cells\. Fix: "
+    ):
+        explain(bi2former_run.out, out=tmp_path, least_expected=90.0)
 
 
 def test_links_are_those_of_the_model_with_their_place(small, bi2former_run, everything):
     links = everything[0].links
     graph = HeteroGraph.load(bi2former_run.out / "graph")
     model = Bi2Former.load(bi2former_run.out / "model", graph)
-    own = model.links(paired_rows(graph)[0], device="cpu")
+    own = model.links(paired_rows(graph)[0], candidates=links[["gene", "peak"]], device="cpu")
     pd.testing.assert_frame_equal(links[own.columns], own)
+    whole = model.links(paired_rows(graph)[0], device="cpu")["total"].sum()
+    assert everything[0].notes["untested_attention"] == pytest.approx(1 - own["total"].sum() / whole, abs=1e-4)
     genes, peaks = small.made.genes.set_index("gene"), small.made.peaks.set_index("peak")
     gene, peak = genes.loc[links["gene"]], peaks.loc[links["peak"]]
     assert (links["chrom"].to_numpy() == gene["chrom"].to_numpy()).all()
     assert (links["chrom"].to_numpy() == peak["chrom"].to_numpy()).all()
     middle = (peak["chrom_start"].to_numpy() + peak["chrom_end"].to_numpy()) // 2
-    np.testing.assert_allclose(links["distance_bp"], np.abs(gene["tss"].to_numpy() - middle), atol=1)
+    np.testing.assert_allclose(links["distance"], np.abs(gene["tss"].to_numpy() - middle), atol=1)
+
+
+def test_the_same_seed_gives_the_same_table(bi2former_run, everything, tmp_path):
+    again = explain(bi2former_run.out, out=tmp_path)
+    pd.testing.assert_frame_equal(again.links, everything[0].links)
 
 
 @pytest.mark.parametrize("column", ["gene", "gene_id"])
 def test_one_gene_by_symbol_and_by_id(small, bi2former_run, everything, tmp_path, column):
     row = small.made.genes.iloc[3]
     found = explain(bi2former_run.out, out=tmp_path / "deep" / "l", gene=row[column])
+    assert found.notes["tested"] == everything[0].notes["tested"]  # rates are over all pairs, not those of the gene
     assert set(found.links["gene"]) == {row["gene"]}
     whole = everything[0].links
     pd.testing.assert_frame_equal(found.links, whole[whole["gene"] == row["gene"]].reset_index(drop=True))
@@ -92,6 +138,7 @@ def test_a_gene_without_a_chromosome_has_no_links(ids_run, tmp_path):
     found = explain(ids_run, out=tmp_path, gene="mystery")
     assert found.notes["links"] == 0
     assert "figure" not in found.notes
+    assert len((tmp_path / "links.bedpe").read_text().splitlines()) == 1  # names of columns
 
 
 @pytest.mark.parametrize("form", ["gene", "gene_id"])
@@ -109,10 +156,38 @@ def test_one_cell_type(small, bi2former_run, tmp_path):
     number = int((small.made.mdata["rna"].obs["cell_type"] == "type_1").sum())
     assert found.notes["cells"] == number
     assert found.links["n_pairs"].max() <= number
+    assert set(found.links["group"]) == {"type_1"}
+
+
+def test_a_factor_is_marked_and_far_links_are_counted(small, bi2former_run, tmp_path):
+    with PriorStore.open(small.db) as store:
+        hit = store.frame("motif_peak").merge(store.frame("motif"), on="motif_id").iloc[0]
+        linked = store.frame("gene_peak")
+        gene = linked.loc[linked["peak_id"] == hit["peak_id"], "gene_id"].iloc[0]
+    found = explain(bi2former_run.out, out=tmp_path, gene=gene, cell_type="type_2", factor=hit["name"], reach_bp=60_000)
+    svg = found.notes["figure"].with_suffix(".svg").read_text()
+    assert f"<!-- motif {hit['name']} -->" in svg
+    assert "<!-- type_1 -->" in svg
+    far = int((found.links["distance"] > 60_000).sum())
+    said = found.files[found.notes["figure"]]
+    assert said == "the locus, 60,000 bp to each side" + (f"; {far} links lie farther" if far else "")
+
+
+def test_factors_that_cannot_be_marked_are_refused_before_anything_is_written(small, bi2former_run, tmp_path):
+    gene = small.made.genes["gene"].iloc[3]
+    with pytest.raises(DataError, match=r"factor 'SYNTF01' has no motif in the store\. Nearest: SYNTF00"):
+        explain(bi2former_run.out, out=tmp_path / "l", gene=gene, factor="SYNTF01")
+    with pytest.raises(DataError, match=r"factor 'SYNTF001' is marked in the figure of a gene.*Fix: --gene GENE"):
+        explain(bi2former_run.out, out=tmp_path / "l", factor="SYNTF001")
+    with pytest.raises(DataError, match=r"none of its \d+ links is within 0 bp"):
+        explain(bi2former_run.out, out=tmp_path / "l", gene=gene, reach_bp=0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_cell_type_lists_the_types(bi2former_run, tmp_path):
-    with pytest.raises(DataError, match=r"no cell of type 'type_3' has both profiles\. Types: type_1, type_2\."):
+    with pytest.raises(
+        DataError, match=r"no cell of type 'type_3' has both profiles\. Types: type_1, type_2\. Nearest: type_"
+    ):
         explain(bi2former_run.out, out=tmp_path / "l", cell_type="type_3")
     assert list(tmp_path.iterdir()) == []
 
@@ -140,7 +215,12 @@ def test_a_graph_run_is_explained_and_its_genes_need_a_store(small, graph_folder
     options = {"graph": graph_folder, "device": "cpu", "sets": BI2FORMER}
     train("bi2former", "matching", small.data, out=tmp_path / "alone", **options)
     gene = small.made.genes["gene"].iloc[3]
-    assert explain(tmp_path / "alone", out=tmp_path / "all").notes["links"] > 0
+    alone = explain(tmp_path / "alone", out=tmp_path / "all")
+    assert alone.notes["links"] == alone.notes["kept"] > 0  # no candidates: what the model kept
+    assert "p is too small" in alone.notes["note"]
+    bedpe = pd.read_csv(tmp_path / "all" / "links.bedpe", sep="\t")
+    tss = small.made.genes.set_index("gene").loc[alone.links["gene"], "tss"].to_numpy()
+    assert (bedpe["start1"].to_numpy() == tss).all()
     with pytest.raises(StoreError, match=r"without a store to look genes up\. Fix: train with --db too"):
         explain(tmp_path / "alone", out=tmp_path / "one", gene=gene)
     assert not (tmp_path / "one").exists()

@@ -18,6 +18,7 @@ from heteromics import __version__
 from heteromics._progress import stderr
 from heteromics.cli import data, graph, priors
 from heteromics.cli._show import Json, Sets, show_json, show_mapping, show_table
+from heteromics.cli.reproduce import reproduce
 from heteromics.errors import HeteromicsError
 
 # Threads of torch that wait by spinning make small kernels ten times slower as soon as another process wants a core;
@@ -60,6 +61,7 @@ The usual way, from files to explained links:
 app.add_typer(data.app, name="data")
 app.add_typer(priors.app, name="priors")
 app.add_typer(graph.app, name="graph")
+app.command()(reproduce)
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `heteromics train --out` wrote.")]
 
@@ -181,23 +183,56 @@ def evaluate(
 @app.command()
 def explain(
     run: RunFolder,
-    out: Annotated[Path, typer.Option(help="Folder for links.parquet, links.tsv and figures.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tables, the BEDPE file and the figure.")],
     gene: Annotated[str | None, typer.Option(help="Only this gene (symbol or id); adds a figure of its locus.")] = None,
     cell_type: Annotated[str | None, typer.Option(help="Only cells of this type.")] = None,
+    factor: Annotated[
+        str | None, typer.Option(help="Transcription factor or motif to mark in the figure; needs --gene.")
+    ] = None,
+    permutations: Annotated[
+        int, typer.Option(help="How often cells are exchanged; each takes as long as the links themselves.")
+    ] = 10,
+    least_expected: Annotated[
+        float, typer.Option(help="Test pairs that chance alone would bring together in as many cells.")
+    ] = 5.0,
+    reach: Annotated[
+        int, typer.Option(metavar="BP", help="Half the width of the figure; the tables have all links.")
+    ] = 250_000,
     as_json: Json = False,
 ) -> None:
-    """Write the gene-peak links that a trained bi2former attends to.
+    """Test the gene-peak links that a trained bi2former rests on, and write them.
 
-    Each link comes with its score, how often gene and peak were seen together, and the distance in bp.
+    `heteromics explain runs/mine --gene Rorb --cell-type E3Rorb --out links`
+
+    **score** is what the log odds of "same cell" would lose without the link, the mean over cells that express the gene
+    and have the peak open (**n_pairs**).
+
+    **z, p, fdr**: against cells exchanged within their type, batch and depth. A z far above 0 says that gene and peak
+    go together cell by cell, one far below that they avoid each other. **z_distance** and so on: against links as long
+    on the same chromosome. A link worth following passes both; **posterior** brings z and distance together, and the
+    table is in its order.
+
+    Tested are the pairs that the prior store of the run links and that would meet in some cells by chance alone.
+    Attention is no proof of regulation: look for evidence (motifs, ChIP, regulons) with `heteromics.interpret`.
     """
     from heteromics.workflows.explain import explain as work
 
-    result = work(run, out=out, gene=gene, cell_type=cell_type)
+    result = work(
+        run,
+        out=out,
+        gene=gene,
+        cell_type=cell_type,
+        factor=factor,
+        permutations=permutations,
+        least_expected=least_expected,
+        reach_bp=reach,
+    )
     if as_json:
         show_json(result.as_dict())
         return
-    show_table(result.rows(), f"strongest links of {gene or 'all genes'}")
-    show_mapping(result.notes)
+    show_table(result.rows(), f"strongest links of {gene or 'all genes'}, {cell_type or 'all cells'}")
+    show_mapping({name: value for name, value in result.notes.items() if value not in result.files})
+    show_table([{"file": str(path), "holds": what} for path, what in result.files.items()])
 
 
 @app.command()

@@ -1,9 +1,9 @@
-"""From a trained Bi2Former to a table of gene-peak links and a picture of a locus."""
+"""From a trained Bi2Former to a tested table of gene-peak links, a picture of a locus and a file for browsers."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from heteromics.graphs import HeteroGraph
+    from heteromics.priors import PriorStore
 
 SHOWN = 20
+FDR = 0.05
+CHOSEN = "without a store, pairs that the model kept were tested: chosen by the same cells, their p is too small"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,38 +32,69 @@ class Explanation:
     Attributes
     ----------
     links
-        ``gene, peak, chrom, distance_bp, score`` and the other columns of
-        :meth:`heteromics.models.Bi2Former.links`, by falling score. ``distance_bp`` runs from transcription start to
-        peak midpoint.
+        ``gene, peak, chrom, score`` and the columns of :func:`heteromics.interpret.links`, by falling ``posterior``.
     notes
-        Counts and paths.
+        ``cells``; pairs ``tested``, and ``too_few_cells`` for it; ``links`` in the table, of these ``kept`` by the
+        model in any cell, and with a false discovery rate of at most 0.05 ``passed_cells``, ``passed_distance``,
+        ``passed_both``; ``untested_attention``, the share of it on pairs that were not tested; paths: ``table, text,
+        bedpe``, and of one gene ``figure, drawing``.
+    files
+        What each file that was written holds.
     """
 
     links: pd.DataFrame
     notes: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[Path, str] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the strongest links as mappings."""
-        return [{str(key): value for key, value in row.items()} for row in self.links.head(SHOWN).to_dict("records")]
+        """Return the strongest links as mappings, their main columns."""
+        shown = ["gene", "peak", "distance", "n_pairs", "score", "z", "fdr", "z_distance", "fdr_distance", "posterior"]
+        return [
+            {str(key): value for key, value in row.items()} for row in self.links.head(SHOWN)[shown].to_dict("records")
+        ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return counts, paths and the strongest links as JSON values."""
-        return {**self.notes, "strongest": self.rows()}
+        """Return counts, files and the strongest links as JSON values."""
+        files = {str(path): what for path, what in self.files.items()}
+        return {**self.notes, "files": files, "strongest": self.rows()}
 
 
-def explain(run: Path | str, *, out: Path | str, gene: str | None = None, cell_type: str | None = None) -> Explanation:
-    """Aggregate the attention of a trained Bi2Former over cells and write it.
+def explain(
+    run: Path | str,
+    *,
+    out: Path | str,
+    gene: str | None = None,
+    cell_type: str | None = None,
+    factor: str | None = None,
+    permutations: int = 10,
+    least_expected: float = 5.0,
+    reach_bp: int = 250_000,
+    progress: bool = True,
+) -> Explanation:
+    """Test the gene-peak links of a trained Bi2Former against chance and write them.
 
     Parameters
     ----------
     run
         Folder of a ``bi2former`` run.
     out
-        Folder for ``links.parquet`` and ``links.tsv``, and with ``gene`` for ``locus_<gene>.png`` and ``.svg``.
+        Folder for ``links.parquet``, ``links.tsv`` and ``links.bedpe``, and with ``gene`` for ``locus_<gene>.png`` and
+        ``.svg``.
     gene
-        Symbol or id: only its links.
+        Name in the data, symbol or id: only its links, and a figure of its locus.
     cell_type
         Only cells of this type.
+    factor
+        Transcription factor or motif whose hits are marked in the figure; needs ``gene`` and motif hits in the store.
+    permutations
+        Of the cells, 2 or more; see :func:`heteromics.interpret.links`.
+    least_expected
+        Pairs that would meet in fewer cells by chance alone are not tested: few cells prove nothing. See
+        :func:`heteromics.interpret.expected_pairs`.
+    reach_bp
+        Half the width of the figure: peaks farther from the transcription start are in the tables alone.
+    progress
+        Show it on stderr.
 
     Returns
     -------
@@ -71,31 +105,71 @@ def explain(run: Path | str, *, out: Path | str, gene: str | None = None, cell_t
     ModelError
         For a run of a model without attention.
     DataError
-        For a gene or cell type that is not there, or no cell with both profiles.
+        For a gene, cell type or factor that is not there (the nearest are offered), or no cell with both profiles.
+    StoreError
+        When a gene is asked for and the run has no store.
+
+    Notes
+    -----
+    Tested are the pairs that the run's store links (``gene_peak``), whether the model attends to them or not; without
+    a store those that the model kept, which the same data chose, so that their p-values are too small. Both nulls of
+    :func:`heteromics.interpret.links` are in the table: ``z, p, fdr`` against exchanged cells, ``z_distance`` and so on
+    against links as long. Rates are over all pairs tested, those of other genes too.
     """
     folder, out = Path(run), Path(out)
     card = Run.read(folder)
     if card.model != "bi2former":
         raise ModelError(f"{folder} is a run of {card.model}, which has no attention between genes and peaks. "
                          "Fix: explain a run of bi2former.")  # fmt: skip
+    if factor is not None and gene is None:
+        raise DataError(f"factor '{factor}' is marked in the figure of a gene, but none was given. Fix: --gene GENE.")
     from heteromics.graphs import HeteroGraph
+    from heteromics.interpret import expected_pairs, locus_tables
+    from heteromics.interpret import links as tested_links
     from heteromics.models.bi2former import Bi2Former
+    from heteromics.priors import PriorStore
 
     graph = HeteroGraph.load(folder / "graph")
     model = Bi2Former.load(folder / "model", graph)
-    pairs = cells_to_explain(graph, cell_type)
-    genes = None if gene is None else _genes(graph, card)
-    name = None if gene is None or genes is None else _gene_name(genes, gene)
-    links = placed(graph, model.links(pairs, device=card.device, progress=True))
-    if name is not None:
-        links = links[links["gene"] == name].reset_index(drop=True)
-    out.mkdir(parents=True, exist_ok=True)
-    links.to_parquet(out / "links.parquet", index=False)
-    links.to_csv(out / "links.tsv", sep="\t", index=False)
-    notes = {"cells": len(pairs), "links": len(links), "table": out / "links.parquet"}
-    if genes is not None and len(links):
-        notes["figure"] = _draw(genes.loc[[name]].iloc[0], links, out, cell_type)
-    return Explanation(links, notes)
+    cells = cells_to_explain(graph, cell_type)
+    with nullcontext() if card.db is None else PriorStore.open(card.db) as store:
+        name = None if gene is None else _name_of(gene, graph, store, factor)
+        whole = model.links(cells, device=card.place, progress=progress)
+        pairs = _candidates(graph, store)
+        asked = whole[["gene", "peak"]] if pairs is None else pairs
+        enough = asked[expected_pairs(graph, cells, asked) >= least_expected].reset_index(drop=True)
+        links = tested_links(
+            model,
+            graph,
+            groups=None if cell_type is None else "cell_type",
+            cells=cells,
+            candidates=_some_left(enough, len(asked), least_expected, len(cells)),
+            permutations=permutations,
+            seed=card.seed,
+            device=card.place,
+            progress=progress,
+        )
+        links = with_chromosome(graph, links).sort_values(
+            ["posterior", "z"], ascending=False, kind="stable", ignore_index=True
+        )
+        if name is not None:
+            links, whole = (table[table["gene"] == name].reset_index(drop=True) for table in (links, whole))
+        drawn = None
+        if store is not None and name is not None and len(links):
+            drawn = locus_tables(links, name, graph, store, group=cell_type, factor=factor, reach_bp=reach_bp)
+        files = _write(links, out, graph, store)
+    if drawn is not None:
+        files |= _draw(drawn, out, cell_type, reach_bp)
+    notes: dict[str, Any] = {
+        "cells": len(cells),
+        "tested": len(enough),
+        "too_few_cells": len(asked) - len(enough),
+        **_counts(links),
+    }
+    notes["untested_attention"] = round(_untested(whole, links), 4)
+    notes |= {"note": CHOSEN} if pairs is None else {}
+    paths = {kind: path for kind, (path, _) in files.items()}
+    return Explanation(links, notes | paths, dict(files.values()))
 
 
 def cells_to_explain(graph: HeteroGraph, cell_type: str | None = None) -> NDArray[np.int64]:
@@ -106,59 +180,102 @@ def cells_to_explain(graph: HeteroGraph, cell_type: str | None = None) -> NDArra
     DataError
         When there is none, or none of the type asked for; the types are listed.
     """
+    from heteromics.interpret.locus import nearest
     from heteromics.tasks.matching import paired_rows
 
     rows, types = paired_rows(graph)
     if cell_type is None:
         return rows
     if cell_type not in types:
-        raise DataError(f"no cell of type '{cell_type}' has both profiles. Types: {some(np.unique(types), 30)}.")
+        known = np.unique(types)
+        raise DataError(
+            f"no cell of type '{cell_type}' has both profiles. Types: {some(known, 30)}. "
+            f"Nearest: {nearest(cell_type, set(known.tolist()))}."
+        )
     return rows[types == cell_type]
 
 
-def placed(graph: HeteroGraph, links: pd.DataFrame) -> pd.DataFrame:
-    """Add chromosome and distance (bp, transcription start to peak midpoint) behind gene and peak."""
-    gene = graph.index("gene", links["gene"])
-    peak = graph.index("peak", links["peak"])
+def with_chromosome(graph: HeteroGraph, links: pd.DataFrame) -> pd.DataFrame:
+    """Add the chromosome of the gene behind gene and peak."""
     chromosomes = np.asarray([*graph.meta["chromosomes"], "unknown"], dtype=object)
-    place = {side: graph.ndata(side)["position"].numpy() for side in ("gene", "peak")}
     links = links.copy()
-    links.insert(2, "chrom", chromosomes[graph.ndata("gene")["chrom"].numpy()[gene]])
-    links.insert(3, "distance_bp", np.abs(place["gene"][gene] - place["peak"][peak]))
+    links.insert(2, "chrom", chromosomes[graph.ndata("gene")["chrom"].numpy()[graph.index("gene", links["gene"])]])
     return links
 
 
-def _genes(graph: HeteroGraph, card: Run) -> pd.DataFrame:
-    """Return the store's row of every gene of the graph, by the graph's name; genes without one have no values."""
-    from heteromics.priors import PriorStore
+def _name_of(gene: str, graph: HeteroGraph, store: PriorStore | None, factor: str | None) -> str:
+    from heteromics.interpret.locus import find_gene, genes_of_graph, motif_hits
 
-    if card.db is None:
+    if store is None:
         raise StoreError(
             "the run was trained on a graph folder, without a store to look genes up. Fix: train with --db too."
         )
-    with PriorStore.open(card.db) as store:
-        table = store.frame("gene")
-    row = graph.ndata("gene")["store_row"].numpy()
-    return table.reindex(row).set_axis(graph.names["gene"])
+    if factor is not None:
+        motif_hits(store, factor, [])  # says at once what is missing
+    return find_gene(genes_of_graph(graph, store), gene)
 
 
-def _gene_name(genes: pd.DataFrame, gene: str) -> str:
-    """Find the node of a gene given by the data's name, its symbol or its id."""
-    if gene in genes.index:
-        return gene
-    alike = genes.index[(genes["gene_id"] == gene) | (genes["symbol"] == gene)]
-    if alike.empty:
-        known = {*genes.index, *genes["symbol"].dropna(), *genes["gene_id"].dropna()}
-        near = difflib.get_close_matches(gene, sorted(known), n=3)
-        raise DataError(f"gene '{gene}' is not in the graph. Nearest: {', '.join(near) or 'none'}.")
-    return str(alike[0])
+def _candidates(graph: HeteroGraph, store: PriorStore | None) -> pd.DataFrame | None:
+    """Return the pairs that the store links, None where there is no such store."""
+    from heteromics.interpret import candidate_links
+
+    if store is None or "gene_peak" not in store.tables():
+        return None
+    return candidate_links(graph, store)[["gene", "peak"]]
 
 
-def _draw(gene: pd.Series, links: pd.DataFrame, out: Path, cell_type: str | None) -> Path:
+def _some_left(pairs: pd.DataFrame, asked: int, least: float, cells: int) -> pd.DataFrame:
+    if pairs.empty:
+        raise DataError(
+            f"none of {asked:,} pairs is expected to meet in {least:g} of {cells:,} cells. "
+            "Fix: more cells (no --cell-type), or a lower --least-expected."
+        )
+    return pairs
+
+
+def _counts(links: pd.DataFrame) -> dict[str, int]:
+    """Count rows, those the model kept in any cell, and those that pass each null and both."""
+    cells, distance = links["fdr"] <= FDR, links["fdr_distance"] <= FDR
+    return {
+        "links": len(links),
+        "kept": int((links["frequency"] > 0).sum()),
+        "passed_cells": int(cells.sum()),
+        "passed_distance": int(distance.sum()),
+        "passed_both": int((cells & distance).sum()),
+    }
+
+
+def _untested(whole: pd.DataFrame, links: pd.DataFrame) -> float:
+    """Return the share of the attention that is on pairs that were not tested."""
+    everything, here = float(whole["total"].sum()), float(links["total"].sum())
+    return max(1 - here / everything, 0.0) if everything > 0 else 0.0
+
+
+def _write(links: pd.DataFrame, out: Path, graph: HeteroGraph, store: PriorStore | None) -> dict[str, tuple[Path, str]]:
+    """Write the tables; return path and content by kind."""
+    from heteromics.interpret import write_bedpe, write_table
+
+    out.mkdir(parents=True, exist_ok=True)
+    placed = links
+    if store is None:
+        place = graph.ndata("gene")["position"].numpy()[graph.index("gene", links["gene"])]
+        placed = links.assign(tss=place)
+    return {
+        "table": (write_table(links, out / "links.parquet"), "every pair tested, by falling posterior"),
+        "text": (write_table(links, out / "links.tsv"), "the same as text"),
+        "bedpe": (write_bedpe(placed, out / "links.bedpe", store), "start site and peak of each, for genome browsers"),
+    }
+
+
+def _draw(tables: dict[str, Any], out: Path, cell_type: str | None, reach_bp: int) -> dict[str, tuple[Path, str]]:
+    """Draw the locus; return path and content by kind."""
     from heteromics import plot
-    from heteromics.priors.peaks import parse_peak_names
 
-    peaks, _ = parse_peak_names(links["peak"].tolist())
-    drawn = links.assign(chrom_start=peaks.start, chrom_end=peaks.end)
-    title = f"{gene['symbol']}, {cell_type or 'all cells'}"
-    return plot.save_figure(plot.locus(gene, drawn, title=title), out, f"locus_{gene['symbol']}")[0]
+    symbol, links = tables["gene"]["symbol"], tables["links"]
+    title = f"{symbol}, {cell_type or 'all cells'}: links by z against exchanged cells"
+    figure = plot.locus(**tables | {"links": links.assign(score=links["z"])}, title=title)
+    what = f"the locus, {reach_bp:,} bp to each side"
+    if beyond := links.attrs["beyond_reach"]:
+        what += f"; {beyond:,} links lie farther"
+    png, svg = plot.save_figure(figure, out, f"locus_{symbol}")
+    return {"figure": (png, what), "drawing": (svg, "the same for print")}
