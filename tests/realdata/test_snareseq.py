@@ -13,6 +13,7 @@ from heteromics.interpret import candidate_links
 from heteromics.models import Bi2FormerConfig
 from heteromics.priors import PriorStore
 from heteromics.tasks import paired_rows, run_matching
+from heteromics.workflows.reproduce import CONTENDERS, reproduce
 
 pytestmark = pytest.mark.realdata
 
@@ -142,3 +143,21 @@ def test_matching_beside_cell_types_and_depth_alone(graph, split, tmp_path_facto
     assert auroc["easy", "CellTypeMatcher"] > 0.65
     assert 0.45 < auroc["hard", "CellTypeMatcher"] < 0.58
     assert auroc["hard", "DepthMatcher"] > 0.58
+
+
+@pytest.mark.slow
+def test_the_paper_is_reproduced_on_a_sample_of_the_reduced_set(mirror, tmp_path, monkeypatch):
+    monkeypatch.setenv("HETEROMICS_DATA", str(mirror))
+    models = tuple(name for name in CONTENDERS if name != "Bi2Former, as published")
+    options = {"small": True, "seeds": 1, "max_epochs": 1, "models": models, "device": "cpu", "progress": False}
+    result = reproduce("bi2former-snare", out=tmp_path, protocols=("pairs, easy", "cells, easy"), **options)
+    what = result.notes["data"]
+    assert what.startswith("small sample, ")
+    assert "of reduced version multiome_snareseq_mop: 10,309 cells x 1,677 genes x 25,734 peaks" in what
+    assert what.endswith("; the paper's has 9,190 x 28,930 x 241,757")
+    table = result.tables["protocols_summary"]
+    assert set(table.loc[table["source"] == "here", "model"]) == set(models)
+    assert table.loc[table["source"] == "paper", "accuracy"].round(4).tolist() == [0.7356, 0.6903, 0.6874]
+    assert set(result.tables["leak"]["model"]) == set(models)
+    placed = json.loads((tmp_path / "provenance.json").read_text())["store"]
+    assert placed["assembly"] == "GRCm38"

@@ -110,6 +110,15 @@ def test_a_split_follows_its_cells_where_some_have_one_profile(small, tmp_path):
     assert (graph.num_nodes("rna_cell"), graph.num_nodes("atac_cell")) == (77, 75)
 
 
+def test_negatives_within_batches(small, tmp_path):
+    quick(small.data, tmp_path / "run", "within=batch", db=small.db)
+    pairs, batch = pd.read_parquet(tmp_path / "run" / "pairs.parquet"), small.made.mdata["rna"].obs["batch"]
+    assert (batch.loc[pairs["rna_cell"]].to_numpy() == batch.loc[pairs["atac_cell"]].to_numpy()).all()
+    assert batch.nunique() > 1
+    with pytest.raises(DataError, match="the graph has no batches. Fix: bipartite"):
+        quick(small.data, tmp_path / "other", "within=batch", "data.batch=donors", db=small.db)
+
+
 def test_window_mask_is_kept(small, tmp_path):
     quick(small.data, tmp_path / "run", "data.mask=window", "data.within_bp=50_000", db=small.db)
     graph = HeteroGraph.load(tmp_path / "run" / "graph")

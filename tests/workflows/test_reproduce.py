@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import anndata
@@ -18,8 +19,8 @@ TWO = ("pairs, easy", "cells, easy")
 CONTROLS = ("CellTypeMatcher", "DepthMatcher")
 
 
-def quick(small, out, **options):
-    options = {"data": [small.data], "db": small.db, "small": True, "seeds": 1, "protocols": TWO, **options}
+def quick(files, out, **options):
+    options = {"data": [files.data], "db": files.db, "small": True, "seeds": 1, "protocols": TWO, **options}
     return reproduce(NAME, out=out, device="cpu", progress=False, **options)
 
 
@@ -40,7 +41,7 @@ def test_tables_are_written_thrice_and_say_what_they_are_of(first):
         )
         assert "given file multiome.h5mu" in what
         kept = pd.read_parquet(out / f"{title}.parquet")
-        pd.testing.assert_frame_equal(kept, table)
+        pd.testing.assert_frame_equal(*(each.astype(object).where(each.notna(), "none") for each in (kept, table)))
         texts = pd.read_csv(out / f"{title}.tsv", sep="\t"), pd.read_json(out / f"{title}.json")
         for read_back in texts:
             assert read_back.shape == table.shape
@@ -112,7 +113,7 @@ def test_runs_of_other_data_or_epochs_do_not_mix(first, small):
     out, _ = first
     with pytest.raises(DataError, match="holds runs of another settings: max_epochs was 2, is 1. Fix: another --out"):
         quick(small, out, models=CONTROLS, max_epochs=1)
-    with pytest.raises(DataError, match="holds runs of another graphs: standardised was"):
+    with pytest.raises(DataError, match="holds runs of another settings: small was True, is False"):
         quick(small, out, models=CONTROLS, small=False, max_epochs=2)
 
 
@@ -132,6 +133,21 @@ def test_published_settings_have_raw_attributes_and_every_study_has_a_summary(sm
     assert set(found["graphs"]) == {"standardised", "raw attributes"}
     assert found["models"]["Bi2Former, as published"]["weights"] == "published"
     assert "leak" not in result.tables
+
+
+@pytest.mark.parametrize("model", ["Bi2Former", "PairSAGE"])
+def test_endings_of_names_set_configurations(model):
+    plain = room._contender(model)
+    assert (plain.name, plain.model, plain.config) == (model, model, None)
+    kind = plain.pair_model().config_type
+    asked = {
+        ", as published": kind.as_published(),
+        ", sparse IDs": dataclasses.replace(kind(), sparse_ids=True),
+        ", as published, sparse IDs": dataclasses.replace(kind.as_published(), sparse_ids=True),
+    }
+    for ending, config in asked.items():
+        found = room._contender(f"{model}{ending}")
+        assert (found.name, found.model, found.config) == (f"{model}{ending}", model, config)
 
 
 def test_protocols_within_batches_need_batches(small, tmp_path):

@@ -35,7 +35,11 @@ def reproduce(
         typer.Option(help="protocols, few_shot, across_types or ablations; again for more. Protocols by default."),
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="Only this model or control; again for more. `--model list` names them.")
+        list[str] | None,
+        typer.Option(
+            help="Only this model or control; again for more. `--model list` names them; "
+            "', sparse IDs' may follow that of a model."
+        ),
     ] = None,
     protocol: Annotated[
         list[str] | None,

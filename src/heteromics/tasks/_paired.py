@@ -61,9 +61,7 @@ def batches_of(graph: HeteroGraph, rows: Int) -> NDArray[np.str_]:
 
 def _words(graph: HeteroGraph, rows: Int, what: str) -> NDArray[np.str_]:
     if what not in graph.ndata("rna_cell"):
-        raise DataError(
-            f"the graph has no {_PLURAL[what]}. Fix: bipartite(..., {what}='COLUMN') with a column of obs."
-        )
+        raise DataError(f"the graph has no {_PLURAL[what]}. Fix: bipartite(..., {what}='COLUMN') with a column of obs.")
     code = graph.ndata("rna_cell")[what].numpy()[rows]
     return np.array([*graph.meta["categories"][what], UNKNOWN])[code]
 

@@ -234,7 +234,7 @@ def across_types(
             codes = split_paired(
                 graph, "cell_type", test=list(types), shares=(1 - validation, validation, 0.0), seed=seed
             )
-            labels = {"held_out": name, "types": ", ".join(types), "seed": seed}
+            labels: dict[str, str | int] = {"held_out": name, "types": ", ".join(types), "seed": seed}
             planned += [Planned(labels, each, codes, protocol.options(seed, max_epochs)) for each in asked]
     return run_all(graph, planned, device=device, folder=folder, progress=progress, what="across types")
 
@@ -339,5 +339,5 @@ def with_lost(runs: DataFrame) -> DataFrame:
     whole = runs[runs["ablation"] == "none"].set_index(keys)["value"]
     lost = whole.reindex(runs.set_index(keys).index).to_numpy() - runs["value"]
     table = runs.copy()
-    table.insert(table.columns.get_loc("value") + 1, "lost", lost)
+    table.insert(list(table.columns).index("value") + 1, "lost", lost)
     return table

@@ -7,8 +7,9 @@ protocols add to what is there. Tables and provenance are written anew after eac
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from heteromics.graphs import HeteroGraph
 
 STUDIES = ("protocols", "few_shot", "across_types", "ablations")
-PUBLISHED = ", as published"
+PUBLISHED, SPARSE = ", as published", ", sparse IDs"
 CONTENDERS = ("Bi2Former", f"Bi2Former{PUBLISHED}", *MODELS[1:], *CONTROLS)
 PROTOCOLS = {
     "pairs, easy": Protocol("pairs", "easy"),
@@ -74,12 +75,16 @@ class Reproduced:
 
     def summaries(self) -> dict[str, list[dict[str, Any]]]:
         """Return the summary tables for printing: labels, mean and standard deviation of the main metrics."""
+        import pandas as pd
+
         shown = {}
         for name, table in self.tables.items():
             if not name.endswith("_runs"):
                 kept = table if name == "leak" else table[[c for c in (*SHOWN, *NUMBERS) if c in table]]
-                kept = kept.drop(columns=["reproduction", "data"], errors="ignore").astype(object)
-                shown[name] = kept.where(kept.notna(), None).to_dict("records")
+                rows = kept.drop(columns=["reproduction", "data"], errors="ignore").to_dict("records")
+                shown[name] = [
+                    {str(key): None if pd.isna(value) else value for key, value in row.items()} for row in rows
+                ]
         return shown
 
     def as_dict(self) -> dict[str, Any]:
@@ -124,7 +129,9 @@ def reproduce(
         ``"protocols"``; ``"few_shot"``, ``"across_types"`` and ``"ablations"`` beside it.
     models
         Names of models and controls; a model's name followed by ``", as published"`` has the setting of the public code
-        and attributes that are not standardised. Ablations are of Bi2Former alone, of all of its settings given.
+        and attributes that are not standardised, followed by ``", sparse IDs"`` updates the ID embeddings that a batch
+        has and no others (sparse Adam, no weight decay on IDs): on a CPU the published setting, one pair per step, is
+        otherwise spent on updating all of them. Ablations are of Bi2Former alone, of all of its settings given.
     protocols
         Names in ``PROTOCOLS``; None takes all that the data allow, those with batches only where there are batches.
     max_epochs
@@ -145,7 +152,8 @@ def reproduce(
     """
     which, out = reproduction(name), Path(out)
     _check_known("study", studies, STUDIES)
-    _check_known("model", models, (*CONTENDERS, *(f"{model}{PUBLISHED}" for model in MODELS)))
+    forms = ("", PUBLISHED, SPARSE, f"{PUBLISHED}{SPARSE}")
+    _check_known("model", models, (*(f"{model}{form}" for model in MODELS for form in forms), *CONTROLS))
     _check_known("protocol", protocols or (), PROTOCOLS)
     number = seeds or (SMALL_SEEDS if small else SEEDS)
     epochs = max_epochs or (SMALL_EPOCHS if small else None)
@@ -183,17 +191,23 @@ def _graphs(found: Input, store: Path, models: Sequence[str]) -> Graphs:
 
     groups: dict[bool, list[Contender]] = {}
     for name in models:
-        published = name.endswith(PUBLISHED)
-        contender = Contender(name, name.removesuffix(PUBLISHED))
-        if published:
-            config: Any = contender.pair_model().config_type
-            contender = Contender(name, contender.model, config.as_published())
-        groups.setdefault(not published, []).append(contender)
+        groups.setdefault(PUBLISHED not in name, []).append(_contender(name))
     with PriorStore.open(store) as opened:
         return [
             (bipartite(found.rna, found.atac, opened, standardise=standardise), group)
             for standardise, group in sorted(groups.items(), reverse=True)
         ]
+
+
+def _contender(name: str) -> Contender:
+    """Return the contender of a name, with the configuration that its endings ask for."""
+    model, *endings = re.split(f"(?={PUBLISHED}|{SPARSE})", name)
+    contender = Contender(name, model)
+    if not endings:
+        return contender
+    kind: Any = contender.pair_model().config_type
+    config = kind.as_published() if PUBLISHED in endings else kind()
+    return replace(contender, config=replace(config, sparse_ids=SPARSE in endings))
 
 
 def _possible(protocols: Sequence[str] | None, graph: HeteroGraph) -> dict[str, Protocol]:
