@@ -67,8 +67,8 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, query_ptr: Tensor, key_ptr:
     found = []
     for (_, real), *parts in zip(columns, *padded, strict=True):
         mask = q.new_zeros(real.shape).masked_fill_(~real, -torch.inf)[:, None, None]
-        each = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in parts)
-        sent = scaled_dot_product_attention(*each, attn_mask=mask)  # (B, heads, R, D)
+        query, key, value = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in parts)
+        sent = scaled_dot_product_attention(query, key, value, attn_mask=mask)  # (B, heads, R, D)
         found.append(sent.transpose(1, 2).reshape(-1, width))
     position = torch.from_numpy(_positions(groups, len(q))).to(q.device)
     return torch.cat([*found, q.new_zeros(1, width)]).index_select(0, position)
