@@ -101,7 +101,7 @@ def sanity_check(
     seeds: Sequence[int] = (0, 1, 2),
     others: Mapping[str, Bi2Former] | None = None,
     k: Sequence[int] = (100, 1000),
-    steps: int = 16,
+    steps: int | None = None,
     device: str = "auto",
     progress: bool = False,
 ) -> DataFrame:

@@ -8,8 +8,8 @@ what the peak receives. So the attention is computed once per batch, and everyth
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from heteromics.errors import ModelError
 from heteromics.models._bi2former_network import Attention, Bi2FormerNetwork
+from heteromics.nn._compressed import compute_dtype
 from heteromics.nn.segments import segment_ids, segment_mean
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class AfterAttention:
     odds
         From the mean states of genes and of peaks, (B, W) each, to the log odds of "same cell", (B,).
     activation
-        Of the states.
+        Of the states; None where they are linear.
     """
 
     sent: list[Attention]
@@ -55,7 +56,7 @@ class AfterAttention:
     into: tuple[list[Tensor], list[Tensor]]
     offsets: Sides
     odds: Callable[[Tensor, Tensor], Tensor]
-    activation: Callable[[Tensor], Tensor]
+    activation: Callable[[Tensor], Tensor] | None
 
     @classmethod
     @torch.no_grad()
@@ -81,10 +82,11 @@ class AfterAttention:
             _, sent = network.explained(batch)
         finally:
             watch.remove()
+        offsets = batch.gene_offsets, batch.peak_offsets
         received = seen[0][0]  # by side: messages, mixed over heads, and own states
         gene, peak = (
-            functional.linear(torch.cat(part, 1).double(), update.weight.double(), update.bias.double())
-            for part, update in zip(received, layer.update, strict=True)
+            _linear(update, part[0], part[1], bounds)
+            for update, part, bounds in zip(layer.update, received, offsets, strict=True)
         )
         width, heads = network.config.hidden, len(sent)
         into = []
@@ -101,22 +103,22 @@ class AfterAttention:
             logits = classifier(torch.cat([gene_norm(gene), peak_norm(peak)], 1))
             return cast("Tensor", logits[:, 1] - logits[:, 0])
 
-        activation: Callable[[Tensor], Tensor] = functional.gelu if network.config.activation else torch.nn.Identity()
-        offsets = batch.gene_offsets, batch.peak_offsets
+        activation = functional.gelu if network.config.activation else None
         return cls(sent, (gene, peak), (into[0], into[1]), offsets, odds, activation)
 
     def means(self, linear: Sides) -> Sides:
         """Return the mean state of the genes and of the peaks of every pair, (B, W) each."""
         gene, peak = (
-            segment_mean(self.activation(part), offsets) for part, offsets in zip(linear, self.offsets, strict=True)
+            segment_mean(self._state(part), bounds) for part, bounds in zip(linear, self.offsets, strict=True)
         )
         return gene, peak
 
+    @torch.no_grad()
     def integrated_gradients(self, steps: int) -> tuple[list[Tensor], Tensor]:
         """Return the integrated gradients of every link, and what they should add up to.
 
         The path leads from no weight at all to the weights of the model, all links in step; ``steps`` points of
-        Gauss and Legendre on it.
+        Gauss and Legendre on it. Without activation only the means are followed, and steps cost next to nothing.
 
         Returns
         -------
@@ -125,25 +127,65 @@ class AfterAttention:
         explained
             Log odds with all links minus log odds with none, shape (B,).
         """
-        messages = [(head.messages.gene.double(), head.messages.peak.double()) for head in self.sent]
-        added = [
-            sum(head[side] @ into for head, into in zip(messages, self.into[side], strict=True)) for side in (0, 1)
-        ]
-        slopes = [torch.zeros_like(part) for part in self.linear]
-        nodes, shares = np.polynomial.legendre.leggauss(steps)
-        for node, share in zip((nodes + 1) / 2, shares / 2, strict=True):
-            at = [(whole - (1 - node) * part).requires_grad_() for whole, part in zip(self.linear, added, strict=True)]
-            with torch.enable_grad():
-                total = self.odds(*self.means((at[0], at[1]))).sum()
-            for side, gradient in enumerate(torch.autograd.grad(total, at)):
-                slopes[side] += share * gradient
+        added = self._added()
+        none = self.linear[0] - added[0], self.linear[1] - added[1]
+        explained = self.odds(*self.means(self.linear)) - self.odds(*self.means(none))
+        slopes = self._mean_slopes(none, steps) if self.activation is None else self._slopes(none, added, steps)
         found = [
-            head.effect(slopes[0] @ to_gene.T, slopes[1] @ to_peak.T)
+            _effect(head, slopes[0] @ to_gene.T, slopes[1] @ to_peak.T)
             for head, to_gene, to_peak in zip(self.sent, *self.into, strict=True)
         ]
-        with torch.no_grad():
-            without = self.odds(*self.means((self.linear[0] - added[0], self.linear[1] - added[1])))
-            return found, self.odds(*self.means(self.linear)) - without
+        return found, explained
+
+    def _added(self) -> Sides:
+        """Return what the messages of all heads add to ``linear``."""
+        gene, peak = torch.zeros_like(self.linear[0]), torch.zeros_like(self.linear[1])
+        for head, to_gene, to_peak in zip(self.sent, *self.into, strict=True):
+            gene.addmm_(head.messages.gene.double(), to_gene)
+            peak.addmm_(head.messages.peak.double(), to_peak)
+        return gene, peak
+
+    def _slopes(self, none: Sides, added: Sides, steps: int) -> Sides:
+        """Average over the path how the log odds change with the states before the activation, (NR, W) and (NA, W)."""
+        slopes = torch.zeros_like(added[0]), torch.zeros_like(added[1])
+        rows = max(_HELD // added[0].shape[1], 1)
+        for place, share in _path(steps):
+            means = self.means((none[0] + place * added[0], none[1] + place * added[1]))
+            for side, upstream in enumerate(self._odds_slopes(means)):
+                pair, each = self._shares(side, share * upstream)
+                for part in torch.arange(len(pair), device=pair.device).split(rows):
+                    linear = (none[side][part] + place * added[side][part]).requires_grad_()
+                    with torch.enable_grad():
+                        state = self._state(linear)
+                    slopes[side][part] += torch.autograd.grad(state, linear, each[pair[part]])[0]
+        return slopes
+
+    def _mean_slopes(self, none: Sides, steps: int) -> Sides:
+        """Return the same where states are linear in the messages: one slope for all nodes of a pair."""
+        start, end = self.means(none), self.means(self.linear)
+        total = torch.zeros_like(start[0]), torch.zeros_like(start[1])
+        for place, share in _path(steps):
+            at = start[0] + place * (end[0] - start[0]), start[1] + place * (end[1] - start[1])
+            for side, upstream in enumerate(self._odds_slopes(at)):
+                total[side].add_(upstream, alpha=share)
+        (gene, of_gene), (peak, of_peak) = (self._shares(side, upstream) for side, upstream in enumerate(total))
+        return of_gene[gene], of_peak[peak]
+
+    def _odds_slopes(self, means: Sides) -> Sides:
+        """Return the gradient of the log odds by the means."""
+        gene, peak = (part.detach().requires_grad_() for part in means)
+        with torch.enable_grad():
+            total = self.odds(gene, peak).sum()
+        of_gene, of_peak = torch.autograd.grad(total, [gene, peak])
+        return of_gene, of_peak
+
+    def _shares(self, side: int, upstream: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pair of every node of a side, and the gradient by one of its nodes, given that by the mean."""
+        offsets = self.offsets[side]
+        return segment_ids(offsets), upstream / offsets.diff().clamp(min=1)[:, None]
+
+    def _state(self, linear: Tensor) -> Tensor:
+        return linear if self.activation is None else self.activation(linear)
 
     def summed(self, attributions: list[Tensor]) -> Tensor:
         """Add the values of links by pair, shape (B,)."""
@@ -223,7 +265,36 @@ class AfterAttention:
     def _change(self, side: int, row: Tensor, lost: Tensor) -> Tensor:
         """Return how states of a side change when they lose something before the activation."""
         linear = self.linear[side][row]
-        return self.activation(linear - lost) - self.activation(linear)
+        return self._state(linear - lost) - self._state(linear)
+
+
+def _of_nodes(own: Tensor, nodes: int, offsets: Tensor) -> Tensor:
+    """Return a row per node; the network gives the mean of each pair where no more is needed, as here then."""
+    return own if len(own) == nodes else own[segment_ids(offsets)]
+
+
+def _linear(update: torch.nn.Linear, message: Tensor, own: Tensor, offsets: Tensor) -> Tensor:
+    """Return states before the activation, (N, W); own states may be means of pairs where there is no activation."""
+    own = own if len(own) == len(message) else own[segment_ids(offsets)]
+    bias = None if update.bias is None else update.bias.double()
+    return functional.linear(torch.cat([message, own], 1).double(), update.weight.double(), bias)
+
+
+def _path(steps: int) -> Iterator[tuple[float, float]]:
+    """Yield places between 0 and 1 and what each counts, by the rule of Gauss and Legendre."""
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    yield from zip(((nodes + 1) / 2).tolist(), (weights / 2).tolist(), strict=True)
+
+
+def _effect(head: Attention, to_gene: Tensor, to_peak: Tensor) -> Tensor:
+    """Return :meth:`Attention.effect` in the precision of the values, at least float32, some links at a time."""
+    sent, dtype = head.messages, compute_dtype(head.gene.dtype)
+    slopes = to_gene.to(dtype), to_peak.to(dtype)
+    parts = []
+    for links in torch.arange(len(sent.weight), device=sent.weight.device).split(max(_HELD // head.gene.shape[1], 1)):
+        rows = {name: getattr(sent, name)[links] for name in ("gene_row", "peak_row", "weight", "back")}
+        parts.append(replace(head, messages=replace(sent, **rows)).effect(*slopes).double())
+    return torch.cat([to_gene.new_empty(0), *parts])
 
 
 @dataclass(frozen=True, slots=True)
