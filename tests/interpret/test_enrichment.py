@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import StratifiedTable
+from statsmodels.stats.multitest import multipletests
 
 from heteromics.errors import DataError
 from heteromics.interpret import by_peak, enrichment
@@ -212,6 +213,7 @@ def test_groups_and_peaks_are_compared_among_themselves():
     found = enrichment(*peaks, score="total", **OPTIONS).table.set_index("group")
     assert found.index.tolist() == ["B", "T"]
     assert found.loc["T", "low"] > 1 > found.loc["B", "high"]
+    np.testing.assert_allclose(found["fdr"], multipletests(found["p"], method="fdr_bh")[1])
     alone = enrichment(links, evidence, score="total", **OPTIONS).table.iloc[0]
     assert found.loc["T", "odds_ratio"] == pytest.approx(alone["odds_ratio"])
 

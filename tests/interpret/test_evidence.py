@@ -6,8 +6,15 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from heteromics.data.synthetic import SyntheticConfig, simulate
 from heteromics.errors import BeyondChromosome, ChromNamesDisagree, DataError, DuplicateNames, MissingLayer
-from heteromics.interpret import by_peak, concordance, correlation_links, evidence_for, rank_concordance
-from heteromics.interpret._resampling import areas, blocks_of, drawn_weights, rank_correlation
+from heteromics.interpret import (
+    by_peak,
+    concordance,
+    correlation_links,
+    enrichment,
+    evidence_for,
+    rank_concordance,
+)
+from heteromics.interpret._resampling import areas, blocks_of, drawn_weights, interval, rank_correlation
 from heteromics.priors import PriorStore
 
 CONFIG = SyntheticConfig(n_cells=60, n_cell_types=2, n_genes=60, n_peaks=200, n_tfs=6, n_proteins=6, n_chromosomes=3)
@@ -103,6 +110,27 @@ def test_motifs_and_regulons_agree_with_joins_in_pandas(links, store, limit):
             every = store.frame("motif_peak")
             every = every if limit is None else every[every["p_value"] < limit]
             assert found["has_motif"].tolist() == links["peak"].isin(every["peak_id"]).tolist()
+
+
+def test_planted_links_have_a_regulon_more_often_than_links_as_near(made, store):
+    symbols = store.frame("gene").set_index("gene_id")["symbol"]
+    table = store.frame("gene_peak")
+    links = pd.DataFrame({"gene": table["gene_id"].map(symbols), "peak": table["peak_id"]})
+    truth = pd.MultiIndex.from_frame(made.truth[["gene", "peak"]])
+    links["score"] = pd.MultiIndex.from_frame(links).isin(truth).astype(float)
+    evidence = evidence_for(links, store)
+    share = evidence.groupby(links["score"])["has_regulon"].mean()
+    assert share[1.0] > 0.6  # the regulons know two in three true targets
+    assert share[0.0] < 0.5 * share[1.0]
+    options = {"top": int(links["score"].sum()), "columns": ["has_regulon"], "block_bp": 500_000}
+    row = enrichment(links, evidence, matched_by=("distance", "gc"), bins=3, **options).table.iloc[0]
+    assert row["low"] > 2
+
+
+def test_no_links_have_no_evidence(links, store):
+    none = evidence_for(links[:0], store)
+    assert len(none) == 0
+    assert {"distance", "in_ccre", "has_motif", "has_regulon", "gc"} <= set(none)
 
 
 def test_openness_is_of_the_group_and_correlation_of_all_cells(links, made, store):
@@ -236,6 +264,12 @@ def test_samples_are_whole_blocks_and_areas_under_their_weights_those_of_repeate
         assert partial(weight) == pytest.approx(control)
     assert np.isnan(areas(np.array([True, False]), np.array([1.0, 2.0]))(np.array([0.0, 3.0]))).all()
     assert np.isnan(rank_correlation(np.ones((4, 2)))(np.ones(4)))
+
+
+def test_samples_without_a_value_are_left_out_of_the_interval():
+    assert interval([1.0, np.nan, 3.0], 0.5) == (1.5, 2.5)
+    with pytest.raises(DataError, match="none of 2 bootstrap samples has a value"):
+        interval([np.nan, np.nan], 0.5)
 
 
 def test_intervals_cover_the_truth_for_blocks_and_not_for_links_taken_as_independent():

@@ -173,7 +173,7 @@ def rank_concordance(
             )
         block = np.unique(blocks_of(part.evidence.loc[known], block_bp), return_inverse=True)[1]
         drawn = np.array([measure(weight) for weight in drawn_weights(block, n_boot, seed)])
-        low, high = interval(drawn[np.isfinite(drawn)], level)
+        low, high = interval(drawn, level)
         counts = {"n": int(known.sum()), "n_unknown": int((~known).sum()), "n_blocks": int(block.max()) + 1}
         label = {"evidence": name, **part.label, "given": ",".join(given)}
         rows.append({**label, "rho": rho, "rho_low": low, "rho_high": high, **counts})
@@ -237,15 +237,12 @@ def _asked(columns: Sequence[str] | None, there: list[str]) -> list[str]:
 
 
 def _areas_row(found: tuple[float, float, float], drawn: NDArray[np.float64], level: float) -> dict[str, Any]:
-    drawn = drawn[np.isfinite(drawn).all(axis=1)]
-    if not len(drawn):
-        raise DataError("no bootstrap sample has both supported and unsupported links. Fix: a smaller block_bp.")
     row: dict[str, Any] = {}
     values = {"auroc": drawn[:, 0], "auprc": drawn[:, 1], "lift": drawn[:, 1] / drawn[:, 2]}
     for name, value in zip(values, (found[0], found[1], found[1] / found[2]), strict=True):
         low, high = interval(values[name], level)
         row |= {name: value, f"{name}_low": low, f"{name}_high": high}
-    return {**row, "prevalence": found[2], "n_boot": len(drawn)}
+    return {**row, "prevalence": found[2], "n_boot": int(np.isfinite(drawn[:, 0]).sum())}
 
 
 def _counts(truth: NDArray[np.bool_], known: NDArray[np.bool_], block: NDArray[np.int64]) -> dict[str, int]:

@@ -102,11 +102,12 @@ def enrichment(
     -------
     Enrichment
         ``table``: ``evidence[, group], share_top, share_background`` (over the strata, weighed as the top links are),
-        ``odds_ratio, low, high, p, n_top, n_background, n_unmatched`` (top links without background), ``n_unknown``
-        (links left out as evidence, score or a covariate is missing), ``n_strata, n_blocks, worst_smd``.
-        ``attrs["left_out"]`` names what has no such comparison. ``balance``: ``evidence[, group], covariate, mean_top,
-        mean_before, mean_after, smd_before, smd_after``; after a good match the standardised differences are below 0.1
-        (Austin, Statistics in Medicine 28, 3083, 2009); the spread they are divided by is that before matching.
+        ``odds_ratio, low, high, p, fdr`` (Benjamini and Hochberg, over the rows of the table), ``n_top, n_background,
+        n_unmatched`` (top links without background), ``n_unknown`` (links left out as evidence, score or a covariate
+        is missing), ``n_strata, n_blocks, worst_smd``. ``attrs["left_out"]`` names what has no such comparison.
+        ``balance``: ``evidence[, group], covariate, mean_top, mean_before, mean_after, smd_before, smd_after``; after
+        a good match the standardised differences are below 0.1 (Austin, Statistics in Medicine 28, 3083, 2009); the
+        spread they are divided by is that before matching.
 
     Raises
     ------
@@ -176,6 +177,7 @@ def enrichment(
             f"no top links can be compared: {some(left_out)}. Fix: evidence that some links have, fewer bins."
         )
     table = pd.DataFrame(rows)
+    table.insert(table.columns.get_loc("p") + 1, "fdr", stats.false_discovery_control(table["p"]))
     table.attrs["left_out"] = left_out
     return Enrichment(table, pd.DataFrame(balance))
 

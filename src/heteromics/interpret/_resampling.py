@@ -86,8 +86,18 @@ def drawn_weights(block: Ints, n_boot: int, seed: int) -> Iterator[Floats]:
 
 
 def interval(values: ArrayLike, level: float) -> tuple[float, float]:
-    """Return the percentile interval of bootstrap values."""
-    low, high = np.quantile(np.asarray(values, np.float64), [(1 - level) / 2, (1 + level) / 2])
+    """Return the percentile interval of bootstrap values, of samples for which there is one.
+
+    Raises
+    ------
+    DataError
+        When there is none.
+    """
+    drawn = np.asarray(values, np.float64)
+    defined = drawn[np.isfinite(drawn)]
+    if not defined.size:
+        raise DataError(f"none of {drawn.size} bootstrap samples has a value. Fix: a smaller block_bp, or more links.")
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
