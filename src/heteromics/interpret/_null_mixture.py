@@ -9,8 +9,9 @@ from heteromics.errors import DataError
 
 Float = NDArray[np.float64]
 
-_PRIOR = np.array([0.0, 0.0, np.log(2.0), np.log(2.0), -3.0, -4.0, -0.75])
+_PRIOR = np.array([0.0, 0.0, np.log(3.0), np.log(3.0), -3.0, -4.0, -0.75])
 _WIDTH = np.array([0.5, 0.3, 0.7, 0.7, 2.0, 2.0, 0.5])
+_LEAST = np.log(2.0)
 
 
 def link_probability(z: ArrayLike, distance: ArrayLike) -> Float:
@@ -42,9 +43,11 @@ def link_probability(z: ArrayLike, distance: ArrayLike) -> Float:
     -----
     Two-groups model and fitted null: Efron 2008, doi:10.1214/07-STS236. Prior by a covariate: Ferkingstad et al. 2008,
     doi:10.1214/08-AOAS158. GLUE: Cao and Gao 2022, doi:10.1038/s41587-022-01284-4. The exponential keeps the odds of a
-    link rising with z. Priors are weak, and hold the fit where links are few: normal with means 0, 0, log 2, log 2, -3,
+    link rising with z. Priors are weak, and hold the fit where links are few: normal with means 0, 0, log 3, log 3, -3,
     -4 and -0.75 (GLUE's) and standard deviations 0.5, 0.3, 0.7, 0.7, 2, 2 and 0.5, for mean and log spread of ``e``,
-    log means of ``x`` above and below, log odds of both at the mean distance, and the exponent.
+    log means of ``x`` above and below, log odds of both at the mean distance, and the exponent. The means of ``x`` are
+    at least 2, since smaller ones cannot be told from a wider ``e``: without the bound, half of all links would be
+    called weak ones.
 
     Examples
     --------
@@ -75,9 +78,8 @@ def link_probability(z: ArrayLike, distance: ArrayLike) -> Float:
     middle = float(np.median(values))
     spread = max(1.4826 * float(np.median(np.abs(values - middle))), 0.1)
     start = np.concatenate([[middle, np.log(spread)], _PRIOR[2:]])
-    fitted = minimize(
-        cost, start, method="L-BFGS-B", bounds=[(-5, 5), (-3, 3), (-2, 4), (-2, 4), *[(-15, 5)] * 2, (-5, 5)]
-    )
+    bounds = [(-5, 5), (-3, 3), (_LEAST, 4), (_LEAST, 4), (-15, 5), (-15, 5), (-5, 5)]
+    fitted = minimize(cost, start, method="L-BFGS-B", bounds=bounds)
     joint = _log_joint(fitted.x, values, far)
     return np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
 

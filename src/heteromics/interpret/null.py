@@ -111,7 +111,8 @@ def links(
     approximation for links that meet in few cells. A z above 0 says that gene and peak of one cell fit together better
     than those of two, one below 0 that they avoid each other, as a repressed gene does. What is rejected is
     independence in this model's eyes: a peak that opens together with the one that drives the gene, by the same factor,
-    is a link too.
+    is a link too, and a peak that the model hears well through another gene can have a z somewhat below 0 with all the
+    rest. The null by distance takes such shifts away where they are common.
 
     *Distance.* The z of exchanged cells is compared with that of the links of the same group whose ends are as far
     apart, on the same chromosome: what a link gets when its peak is exchanged with another one at that distance and its
