@@ -302,7 +302,8 @@ def _counts(values: Any, order: Int, what: str, expect: Literal["counts", "any"]
     if below := int((counts.data < 0).sum()):
         raise GraphError(
             f"{what}: {below:,} of {counts.nnz:,} values are below zero, expected none: means over cells are of their "
-            "share of the cell's total.\n  Fix: give values before they are centred; set to zero what smoothing left below it."
+            "share of the cell's total.\n  Fix: give values before they are centred; set to zero what smoothing left "
+            "below it."
         )
     rank = np.empty(order.size, dtype=counts.indices.dtype)
     rank[order] = np.arange(order.size)

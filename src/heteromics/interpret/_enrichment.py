@@ -177,7 +177,7 @@ def enrichment(
             f"no top links can be compared: {some(left_out)}. Fix: evidence that some links have, fewer bins."
         )
     table = pd.DataFrame(rows)
-    table.insert(table.columns.get_loc("p") + 1, "fdr", stats.false_discovery_control(table["p"]))
+    table.insert(list(table).index("p") + 1, "fdr", stats.false_discovery_control(table["p"]))
     table.attrs["left_out"] = left_out
     return Enrichment(table, pd.DataFrame(balance))
 

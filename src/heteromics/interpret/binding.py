@@ -85,7 +85,7 @@ def tf_binding(
     if not known.any():
         raise DataError(f"{binding}: known for none of {len(table)} peaks. Fix: a set that covers their chromosomes.")
     table = table[known].reset_index(drop=True)
-    table.insert(table.columns.get_loc("binding") + 1, "bound", table["binding"] > 0)
+    table.insert(list(table).index("binding") + 1, "bound", table["binding"] > 0)
     table.attrs["left_out"] = int((~known).sum())
     return table
 
