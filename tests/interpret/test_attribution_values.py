@@ -10,6 +10,8 @@ from heteromics.errors import GraphError, ModelError
 from heteromics.graphs import PairBatcher
 from heteromics.graphs.pairs import EXPRESSES, OPENS
 from heteromics.interpret import attribute, delete_peaks, value_gradients
+from heteromics.models import PairMLP, PairMLPConfig
+from heteromics.tasks import make_pairs
 from tests.models.test_bi2former import SMALL, build, random_graph, trained
 
 
@@ -77,6 +79,21 @@ def test_gradients_by_counts_are_differences(changes):
                 mean = values.sum(0)[there > 0] / there[there > 0]
                 assert np.abs(mean).max() > 1e-4
                 np.testing.assert_allclose(part[name], mean, rtol=1e-4, atol=1e-8)
+
+
+def test_gradients_are_had_of_other_models_of_pairs():
+    graph = random_graph(genes=10, peaks=24)
+    pairs, labels = make_pairs(np.arange(12), np.zeros(12), mode="random")
+    validation = make_pairs(np.arange(12, 20), np.zeros(8), mode="random")
+    model = PairMLP(graph, config=PairMLPConfig(id_width=8, hidden=8, max_epochs=1))
+    model.fit(pairs, labels, validation=validation, device="cpu", progress=False)
+    model._network = model._network.double()
+    table = value_gradients(model, graph, [[5, 11]])
+    ((gene, peak),) = [sides.values() for sides in per_pair(model, graph, np.array([[5, 11]]))]
+    for side, (slope, value) in (("gene", gene), ("peak", peak)):
+        part = table[table["side"] == side]
+        np.testing.assert_allclose(part["gradient"], slope[value > 0], rtol=1e-4, atol=1e-9)
+        assert part["gradient"].abs().max() > 1e-6
 
 
 @pytest.mark.parametrize("held", [1 << 22, 20], ids=["at once", "in pieces"])

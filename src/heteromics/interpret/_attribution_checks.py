@@ -137,6 +137,12 @@ def sanity_check(
         As :func:`heteromics.interpret.attribute`, and with nothing to compare with.
     FeaturesDiffer
         When another model has other genes or peaks.
+
+    Notes
+    -----
+    Random weights still meet real counts, so that what varies together in the data comes through with a random sign: a
+    rank correlation far from 0 on either side, or a long list of shared links in some of the seeds, says how much of a
+    ranking is that of the data. Take several seeds.
     """
     import pandas as pd
 

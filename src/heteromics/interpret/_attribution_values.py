@@ -149,9 +149,9 @@ class Deletions:
     Attributes
     ----------
     match
-        One row per peak, or peak and group: ``peak``, with groups ``group``, ``change`` and ``n_pairs``. ``change`` is
-        the log odds of the whole profiles minus those without the peak, mean over the ``n_pairs`` pairs in which it is
-        open, 0 where there are none.
+        One row per peak, in the order of the graph, group after group: ``peak``, with groups ``group``, ``change`` and
+        ``n_pairs``. ``change`` is the log odds of the whole profiles minus those without the peak, mean over the
+        ``n_pairs`` pairs in which it is open, 0 where there are none.
     messages
         One row per peak and gene that attended to it, with groups per group: ``peak, gene``, ``change`` and
         ``n_pairs``. ``change`` is the Euclidean length of the difference between the messages to the gene, over all

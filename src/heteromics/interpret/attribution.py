@@ -65,8 +65,8 @@ def attribute(
         Rows of ``rna_cell`` and ``atac_cell``, shape (n, 2), as a rule the two profiles of the same cells; or the rows
         of cells, shape (n,), for ``(cell, cell)``.
     candidates
-        Columns ``gene`` and ``peak``; of :func:`heteromics.interpret.candidate_links`, or the strongest of each gene
-        in ``model.links(...)``.
+        Columns ``gene`` and ``peak``; of :func:`heteromics.interpret.candidate_links`, or the ten strongest of each
+        gene, ``model.links(pairs).groupby("gene").head(10)``.
     methods
         ``"attention"``: the weight of the link, mean of both ways and all heads and layers; it has no sign.
 
