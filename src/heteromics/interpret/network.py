@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from heteromics.errors import DataError, DuplicateNames, some
 from heteromics.interpret._cell_groups import ONE_GROUP
@@ -171,18 +172,18 @@ def tf_gene_edges(network: DataFrame) -> DataFrame:
     [['T', 'G', 2, 0.5, 0.75, 'q']]
     """
     need_columns(network, ["tf", "peak", "gene", "group", "score"], "network")
-    ordered = network.sort_values("score", ascending=False, kind="stable")
-    by = ordered.groupby(["group", "tf", "gene"], sort=False, observed=True)
-    edges = by.agg(
-        n_peaks=("peak", "size"),
-        best=("score", "max"),
-        summed=("score", "sum"),
-        best_peak=("peak", "first"),
-        link_score=("link_score", "max"),
-        **{name: (name, "first") for name in ("sign", "source", "weight", "tf_id", "gene_id")},
-    ).reset_index()
+    key = _codes(network, ["group", "tf", "gene"])
+    best_first = np.lexsort((-network["score"].to_numpy(), key))
+    _, start = np.unique(key[best_first], return_index=True)
+    edges = network.iloc[best_first[start]].rename(columns={"score": "best", "peak": "best_peak"})
+    edges["n_peaks"] = np.bincount(key, minlength=0)
+    edges["summed"] = np.bincount(key, network["score"])
+    strength = network["link_score"].to_numpy()[best_first]
+    edges["link_score"] = np.maximum.reduceat(strength, start) if start.size else strength
     edges = edges.sort_values(["group", "best"], ascending=[True, False], kind="stable", ignore_index=True)
-    return edges[["tf", "gene", "group", *edges.columns[3:]]]
+    front = ["tf", "gene", "group", "n_peaks", "best", "summed", "best_peak", "link_score"]
+    edges.attrs = {}
+    return edges[[*front, "sign", "source", "weight", "tf_id", "gene_id"]]
 
 
 def link_columns(table: DataFrame) -> list[str]:
@@ -281,16 +282,29 @@ def _with_factors(
                 "Fix: fewer links (fdr_max, groups), a smaller motif_p_max, or require=('motif', 'regulon')."
             )
         sql = (
-            f"{common} SELECT wanted.row AS row, coalesce(hits.tf_id, targets.tf_id) AS tf_id, wanted.peak_id, "
-            "wanted.gene_id, "
+            f"{common} SELECT wanted.row AS row, coalesce(hits.tf_id, targets.tf_id) AS tf_id, "
             "hits.score AS motif_score, hits.p_value AS motif_p, coalesce(hits.motifs, 0)::INTEGER AS motifs, "
             "coalesce(targets.sign, 0)::TINYINT AS sign, coalesce(targets.source, '') AS source, "
             f"coalesce(targets.weight, 0) AS weight {source} ORDER BY 1, 2"
         )
-        found = cursor.execute(sql, limits).df()
-    with_factor = found["row"].nunique()
-    match |= {"links_without_factor": len(wanted) - with_factor, "factors": found["tf_id"].nunique()}
-    return found
+        found = _shared_text(cursor.sql(sql, params=limits).to_arrow_table())
+    match |= {"links_without_factor": len(wanted) - found["row"].nunique(), "factors": found["tf_id"].nunique()}
+    return found.join(wanted.set_index("row")[["peak_id", "gene_id"]], on="row")
+
+
+def _shared_text(table: pa.Table) -> DataFrame:
+    """Return a DataFrame in which equal texts are one object: there are millions of rows of few names."""
+    import pandas as pd
+
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_string(column.type):
+            coded = column.combine_chunks().dictionary_encode()
+            coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
+            columns[name] = np.array(coded.dictionary.to_pylist(), dtype=object)[coded.indices.to_numpy()]
+        else:
+            columns[name] = column.to_numpy()
+    return pd.DataFrame(columns)
 
 
 def _tf_names(factors: Series, gene_id: Series, gene: Series, store: PriorStore) -> Series:
@@ -350,9 +364,18 @@ def _scores(network: DataFrame, need: Sequence[Evidence]) -> Any:
         evidence.append((["tf_id", "gene_id"], network["weight"]))
     logs = np.zeros(len(network))
     for key, values in evidence:
-        table = network[["group", *key]].assign(value=values)
-        each = table.drop_duplicates(["group", *key])
-        rank = each.groupby("group", observed=True)["value"].rank(pct=True, na_option="top")
-        ranked = each.drop(columns="value").assign(rank=rank)
-        logs += np.log(table.drop(columns="value").merge(ranked, how="left", on=["group", *key])["rank"].to_numpy())
+        _, first, place = np.unique(_codes(network, ["group", *key]), return_index=True, return_inverse=True)
+        each = values.iloc[first].groupby(network["group"].iloc[first].to_numpy(), sort=False)
+        logs += np.log(each.rank(pct=True, na_option="top").to_numpy()[place])
     return np.exp(logs / len(evidence))
+
+
+def _codes(table: DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
+    """Return a number for each row that rows alike in these columns share."""
+    import pandas as pd
+
+    key = np.zeros(len(table), dtype=np.int64)
+    for name in columns:
+        code, words = pd.factorize(table[name])
+        key = np.unique(key * max(len(words), 1) + code, return_inverse=True)[1].astype(np.int64)
+    return key
