@@ -21,11 +21,12 @@ CONFIG = SyntheticConfig(n_cells=60, n_cell_types=2, n_genes=60, n_peaks=200, n_
 RECIPE = """
 recipe: 1
 assembly: {name: synthetic, sizes: chrom.sizes, chrom_style: ucsc}
-sources: {gtf: genes.gtf.gz, peaks: peaks.bed, fasta: genome.fa, motifs: motifs.meme,
+sources: {gtf: genes.gtf.gz, peaks: peaks.bed, fasta: part.fa, motifs: motifs.meme,
   regulons_synthetic: regulons.csv, regions_ccre: ccre.bed}
 nodes: {gene: {strip_version: true}, peak: {}, motif: {}, region: {}}
-edges: {gene_peak: {within_bp: 150_000}, regulons: {}, motif_peak: {p_value: 1.0e-4}, peak_region: {}}
-attributes: {sequence: {fasta: true}}
+edges: {gene_peak: {within_bp: 150_000}, regulons: {}, peak_region: {},
+  motif_peak: {p_value: 1.0e-4, partial_fasta: true}}
+attributes: {sequence: {fasta: true, partial_fasta: true}}
 """
 
 
@@ -42,6 +43,8 @@ def store(made, tmp_path_factory):
     chrom, end = rng.choice(["chr1", "chr2"], 150), start + rng.integers(50, 30_000, 150)
     rows = [f"{c}\t{s}\t{e}" for c, s, e in zip(chrom, start, end, strict=True)]
     (folder / "ccre.bed").write_text("\n".join(sorted(set(rows))) + "\n")
+    genome = (folder / "genome.fa").read_text()
+    (folder / "part.fa").write_text(genome[: genome.index(">chr3")])  # nothing is known of motifs on chr3
     (folder / "recipe.yaml").write_text(RECIPE)
     with PriorStore.build(folder / "recipe.yaml", folder / "priors.duckdb", progress=False) as store:
         yield store
@@ -96,20 +99,25 @@ def test_motifs_and_regulons_agree_with_joins_in_pandas(links, store, limit):
         both = chosen.merge(targets, on="tf_id")[["gene_id", "peak_id"]]
         supported = set(both.itertuples(index=False, name=None))
         found = evidence_for(links, store, tfs=tfs, motif_p_value=limit)
+        scanned = found["chrom"] != "chr3"
+        assert 20 < (~scanned).sum() < 380
         for row in found.itertuples():
-            if genes[row.gene] not in set(targets["gene_id"]):
+            if row.chrom == "chr3" or genes[row.gene] not in set(targets["gene_id"]):
                 assert row.has_regulon is pd.NA
             else:
                 assert row.has_regulon == ((genes[row.gene], row.peak) in supported)
         assert 0 < found["has_regulon"].sum() < found["has_regulon"].notna().sum()
         if tfs:
             best = chosen.groupby("peak_id")["score"].max().reindex(links["peak"]).fillna(0)
-            np.testing.assert_array_equal(found["score_motif"], best)
-            assert found["has_motif"].tolist() == (best > 0).tolist()
+            np.testing.assert_array_equal(found["score_motif"], best.where(scanned.to_numpy()))
+            assert found["has_motif"][scanned].tolist() == (best > 0)[scanned.to_numpy()].tolist()
         else:
             every = store.frame("motif_peak")
             every = every if limit is None else every[every["p_value"] < limit]
-            assert found["has_motif"].tolist() == links["peak"].isin(every["peak_id"]).tolist()
+            there = links["peak"].isin(every["peak_id"]).to_numpy()
+            assert found["has_motif"][scanned].tolist() == there[scanned].tolist()
+        assert found["has_motif"].isna().equals(~scanned)
+        assert found.attrs["match"]["has_motif"]["unknown"] == (~scanned).sum()
 
 
 def test_planted_links_have_a_regulon_more_often_than_links_as_near(made, store):
