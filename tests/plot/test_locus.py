@@ -56,6 +56,14 @@ def test_links_that_do_not_pass_are_dashed_and_grey():
     assert sum(line.get_linestyle() == "-" for line in arcs(stricter)) == 1
 
 
+def test_peaks_without_a_score_have_no_arc():
+    (axes,) = plot.locus(gene(), links(score=[np.nan, 1, np.nan, np.nan, 2, 3])).axes
+    assert len(arcs(axes)) == 3
+    assert len(axes.collections[0].get_segments()) == 6  # all peaks
+    (bare,) = plot.locus(gene(), links(score=np.nan)).axes
+    assert not arcs(bare)
+
+
 def test_genes_that_overlap_are_stacked_and_those_elsewhere_left_out():
     others = [
         gene(),  # itself again, as the store has it
@@ -126,7 +134,9 @@ def test_the_axis_is_in_megabases_fine_enough_to_tell():
 def test_what_cannot_be_drawn_is_said():
     with pytest.raises(DataError, match=r"1 of 7 links repeat a peak: 0-1000\. Fix: give the links of one gene"):
         plot.locus(gene(), pd.concat([links(), links(1)]))
-    with pytest.raises(DataError, match=r"locus: 2 of 6 links have no finite 'score': 1, 3\. Fix: drop them"):
+    with pytest.raises(DataError, match=r"locus: 1 of 6 links have no finite 'chrom_start': 3\. Fix: drop them"):
+        plot.locus(gene(), links(chrom_start=[0, 1, 2, np.nan, 4, 5]))
+    with pytest.raises(DataError, match="locus: 1 of 6 links have an infinite score"):
         plot.locus(gene(), links(score=[0, np.nan, 1, np.inf, 2, 3]))
     with pytest.raises(DataError, match=r"locus: tracks: found 6 rows with columns .*expected at least one row with"):
         plot.locus(gene(), links(), tracks=links())

@@ -41,7 +41,8 @@ def locus(
     gene
         One row of the store's ``gene`` table: ``symbol, chrom, chrom_start, chrom_end, strand, tss`` (bp, 0-based).
     links
-        Candidate peaks of this gene, each once: ``chrom_start, chrom_end`` (bp) and ``score`` (higher is stronger);
+        Candidate peaks of this gene, each once: ``chrom_start, chrom_end`` (bp) and ``score`` (higher is stronger, NaN
+        for a peak without a link, such as one that was not tested);
         optional ``openness`` (share of cells, the height of the bar), bool ``planted`` (a known true link), ``fdr`` and
         ``group`` (one value: the cell type the links are of, whose track stands out).
     genes
@@ -90,7 +91,7 @@ def locus(
         _PEAKS + (_MOTIFS if motifs is not None else 0) + _TRACK * len(names) + _GENE * (1 + rows["row"].max()) + 0.08
     )
     figure, (axes,) = new_figure(8.8, _INCHES * (1.1 + depth) + 0.5)
-    strongest = links.sort_values("score", ascending=False, kind="stable").head(most)
+    strongest = links[links["score"].notna()].sort_values("score", ascending=False, kind="stable").head(most)
     _draw_arcs(axes, float(gene["tss"]), strongest, fdr_max)
     _draw_peaks(axes, links)
     _draw_legend(axes, strongest, fdr_max, planted="planted" in links and bool(links["planted"].any()))
@@ -123,7 +124,9 @@ def locus(
 
 
 def _check(links: pd.DataFrame, tracks: pd.DataFrame | None, motifs: pd.DataFrame | None) -> None:
-    need(links, (), "locus", row="link", numeric=(*_PLACE, "score"))
+    need(links, ("score",), "locus", row="link", numeric=_PLACE)
+    if infinite := int(np.isinf(links["score"].to_numpy(float)).sum()):
+        raise DataError(f"locus: {infinite} of {len(links)} links have an infinite score, expected numbers or NaN.")
     twice = links[links.duplicated(list(_PLACE))]
     if len(twice):
         places = (f"{start}-{end}" for start, end in twice[list(_PLACE)].itertuples(index=False))
@@ -163,6 +166,8 @@ def _sure(links: pd.DataFrame, fdr_max: float) -> NDArray[np.bool_]:
 
 
 def _draw_arcs(axes: Axes, tss: float, links: pd.DataFrame, fdr_max: float) -> None:
+    if links.empty:
+        return
     middle, score = _middle(links), links["score"].to_numpy(float)
     spread = np.ptp(score)
     share = (score - score.min()) / spread if spread else np.ones_like(score)

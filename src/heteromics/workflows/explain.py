@@ -138,6 +138,7 @@ def explain(
         pairs = _candidates(graph, store)
         asked = whole[["gene", "peak"]] if pairs is None else pairs
         enough = asked[expected_pairs(graph, cells, asked) >= least_expected].reset_index(drop=True)
+        few = len(asked) - len(enough)
         links = tested_links(
             model,
             graph,
@@ -154,16 +155,18 @@ def explain(
         )
         if name is not None:
             links, whole = (table[table["gene"] == name].reset_index(drop=True) for table in (links, whole))
+            asked = asked[asked["gene"] == name]
         drawn = None
-        if store is not None and name is not None and len(links):
-            drawn = locus_tables(links, name, graph, store, group=cell_type, factor=factor, reach_bp=reach_bp)
+        if store is not None and len(asked) and name is not None:
+            shown = asked.merge(links, how="left", on=["gene", "peak"]).assign(group=cell_type or "all")
+            drawn = locus_tables(shown, name, graph, store, group=cell_type, factor=factor, reach_bp=reach_bp)
         files = _write(links, out, graph, store)
     if drawn is not None:
         files |= _draw(drawn, out, cell_type, reach_bp)
     notes: dict[str, Any] = {
         "cells": len(cells),
         "tested": len(enough),
-        "too_few_cells": len(asked) - len(enough),
+        "too_few_cells": few,
         **_counts(links),
     }
     notes["untested_attention"] = round(_untested(whole, links), 4)
