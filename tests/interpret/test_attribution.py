@@ -10,6 +10,7 @@ import torch
 from heteromics.errors import GraphError, ModelError
 from heteromics.graphs import PairBatcher
 from heteromics.interpret import attribute
+from heteromics.interpret.attribution import METHODS
 from heteromics.models import Bi2Former
 from heteromics.models._bi2former_attribution import AfterAttention
 from tests.models.test_bi2former import SMALL, every_pair, network_of, random_graph, trained
@@ -219,6 +220,17 @@ def test_batches_and_the_order_of_pairs_do_not_matter(monkeypatch):
     model.config = dataclasses.replace(model.config, batch_size=3)
     parts = attribute(model, graph, np.arange(20)[::-1], links)
     pd.testing.assert_frame_equal(whole, parts, rtol=1e-4, atol=1e-7)
+
+
+def test_candidates_that_are_never_met_are_worth_nothing():
+    graph = random_graph()
+    model = trained(graph)
+    links = pd.DataFrame({"gene": ["gene000", "gene000"], "peak": ["peak049", "peak001"]})  # on no chromosome
+    for pairs in (np.arange(20), np.empty((0, 2), int)):
+        table = attribute(model, graph, pairs, links, METHODS[:-1])
+        assert table[[*METHODS[:-1], "score", "frequency"]].eq(0).all(axis=None)
+    assert table["n_pairs"].eq(0).all()
+    assert attribute(model, graph, [0, 3], pd.concat([links, links]))["peak"].tolist() == ["peak049", "peak001"] * 2
 
 
 def test_half_precision_is_explained_in_full():
