@@ -264,7 +264,7 @@ def _classifier(config: Bi2FormerConfig) -> nn.Module:
 
 def _pools_self(config: Bi2FormerConfig) -> bool:
     """Tell whether all is linear from the projection of nodes to the readout but for the messages."""
-    return config.layers == 1 and not config.activation
+    return config.layers == 1 and not config.activation and not config.sparse_ids
 
 
 def _window(batch: PairBatch) -> Window | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from heteromics.nn.relation import Relation
@@ -15,6 +16,9 @@ from heteromics.nn.segments import segment_ids, segment_mean, segment_sum
 
 if TYPE_CHECKING:
     from heteromics.graphs import HeteroGraph
+
+
+_ROWS = 1 << 12  # of an embedding gathered at a time
 
 
 class NodeConfig(Protocol):
@@ -104,39 +108,41 @@ class Nodes(nn.Module):
         Parts of ``pooled`` are (B, width), the mean over each pair.
         """
         distinct, place = self._distinct(feature, offsets)
-        ids = self.ids(distinct) if self.config.ids else None
-        known = self._known(distinct)
+        known, mean, ids = self._known(distinct), None, None
         whole = [number for number in range(len(self.parts)) if number not in (*self.alone, *self.pooled)]
-        fixed = self._fixed(ids, known, whole)
-        parts = dict(zip(whole, fixed.split([self.parts[number] for number in whole], 1), strict=True))
-        slopes = self.project.weight[:, self.widths[0]].to(fixed.dtype).split(self.parts)
-        shifts = self.project.bias.to(fixed.dtype).split(self.parts)
-        scaled = self.scaled(feature, value, offsets).to(fixed.dtype)
         if self.pooled:
-            nodes = torch.arange(len(feature), device=feature.device) if place is None else place
-            mean = Relation.from_csr(offsets, nodes, (len(offsets) - 1, len(distinct)))
-            means = None if ids is None else mean.spmm(ids, reduce="mean"), mean.spmm(known, reduce="mean")
+            mean = Relation.from_csr(offsets, feature, (len(offsets) - 1, len(self.chrom)))
+        of_ids, slopes, of_known, shifts = self._weights(whole)
+        fixed = functional.linear(known, of_known, shifts)
+        if self.config.ids:
+            table = self.ids.weight
+            fixed, ids = _AddEmbedded.apply(fixed, table, of_ids.to(fixed.dtype), distinct, mean, self.ids.sparse)
+        parts = dict(zip(whole, fixed.split([self.parts[number] for number in whole], 1), strict=True))
+        scaled = self.scaled(feature, value, offsets).to(fixed.dtype)
         found = []
         for number in range(len(self.parts)):
+            of_ids, slopes, of_known, shifts = (each.to(fixed.dtype) for each in self._weights([number]))
             if number in self.pooled:
-                part = self._fixed(*means, [number])
-                found.append(torch.addr(part, segment_mean(scaled, offsets).to(part.dtype), slopes[number]))
+                assert mean is not None
+                seen = known if place is None else known.index_select(0, place)
+                part = functional.linear(segment_mean(seen, offsets).to(fixed.dtype), of_known, shifts)
+                part = part if ids is None else part + functional.linear(ids.to(fixed.dtype), of_ids)
+                found.append(torch.addr(part, segment_mean(scaled, offsets), slopes))
             elif number in self.alone:
-                found.append(torch.addr(shifts[number].expand(len(scaled), -1), scaled, slopes[number]))
+                found.append(torch.addr(shifts.expand(len(scaled), -1), scaled, slopes))
             else:
                 part = parts[number].clone() if place is None else parts[number].index_select(0, place)
-                found.append(part.addr_(scaled, slopes[number]))
+                found.append(part.addr_(scaled, slopes))
         return found
 
-    def _fixed(self, ids: Tensor | None, known: Tensor, numbers: list[int]) -> Tensor:
-        """Project what does not depend on the value, (n, id_width) and (n, codes + a), to some of the parts."""
+    def _weights(self, numbers: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the weights of IDs (w, id_width), values (w,) and the rest (w, codes + a), and the bias (w,)."""
         weight, bias = (
             torch.cat([each.split(self.parts)[number] for number in numbers])
             for each in (self.project.weight, self.project.bias)
         )
-        of_ids, _, *of_known = weight.split(self.widths, 1)
-        fixed = functional.linear(known, torch.cat(of_known, 1), bias)
-        return fixed if ids is None else fixed.addmm_(ids.to(fixed.dtype), of_ids.T.to(fixed.dtype))
+        ids, value, *known = weight.split(self.widths, 1)
+        return ids, value.squeeze(1), torch.cat(known, 1), bias
 
     def _distinct(self, feature: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the distinct features, rising, and where each node stands among them; None: where it stands itself."""
@@ -183,6 +189,50 @@ class Nodes(nn.Module):
         variance = (squares / count.clamp(min=1) - mean.square()).clamp(min=0)
         self.centre.copy_(mean)
         self.spread.copy_(variance.sqrt() + self.config.spread_floor)
+
+
+class _AddEmbedded(torch.autograd.Function):
+    """Add projected rows of an embedding to ``start`` (d, w), in place, and average rows over pairs.
+
+    Neither the rows nor, for dense gradients, theirs are ever there as a whole: some thousand at a time.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, start: Tensor, table: Tensor, weight: Tensor, rows: Tensor, mean: Relation | None, sparse: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        ctx.mark_dirty(start)
+        ctx.save_for_backward(table, weight, rows)
+        ctx.mean, ctx.sparse = mean, sparse
+        with torch.autocast(start.device.type, enabled=False):
+            for part in _some(rows):
+                start[part].addmm_(table[rows[part]].to(start.dtype), weight.T)
+            return start, None if mean is None else mean.spmm(table, reduce="mean")
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, grad_mean: Tensor | None) -> tuple[Tensor | None, ...]:
+        table, weight, rows = ctx.saved_tensors
+        exact = weight.to(table.dtype)
+        of_weight = torch.zeros_like(exact)
+        if ctx.mean is None:
+            of_rows = table.new_zeros(len(rows) if ctx.sparse else len(table), table.shape[1])
+        else:
+            of_rows = ctx.mean.T.spmm(grad_mean / ctx.mean.indptr.diff().clamp(min=1)[:, None])
+        for part in _some(rows):
+            some = grad[part].to(table.dtype)
+            of_weight.addmm_(some.T, table[rows[part]])
+            place = torch.arange(part.start, part.stop, device=rows.device) if ctx.sparse else rows[part]
+            of_rows.index_add_(0, place, some @ exact)
+        if ctx.sparse:
+            of_rows = torch.sparse_coo_tensor(
+                rows[None], of_rows, table.shape, is_coalesced=True, check_invariants=False
+            )
+        return grad, of_rows, of_weight.to(weight.dtype), None, None, None
+
+
+def _some(rows: Tensor) -> list[slice]:
+    return [slice(start, min(start + _ROWS, len(rows))) for start in range(0, len(rows), _ROWS)]
 
 
 class PairNetwork(nn.Module):
