@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from heteromics._progress import steps
 from heteromics.errors import DataError, DuplicateNames, some
 from heteromics.interpret._cell_groups import ONE_GROUP
 from heteromics.interpret._joining import need_columns, stored_genes, stored_peaks
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 Evidence = Literal["motif", "regulon"]
 
-MOST_ROWS = 20_000_000
-"""Rows of a network, each a factor, a peak and a gene in a group: 3 GB."""
+MOST_ROWS = 5_000_000
+"""Rows of a network, each a factor, a peak and a gene in a group: about 3 GB while it is made."""
 
 TESTS = ("z", "p", "fdr")
 LINK_COLUMNS = (*TESTS, "posterior", "distance", "frequency", "n_pairs")
@@ -63,6 +64,7 @@ def regulatory_network(
     groups: Sequence[str] | None = None,
     tf_expressed: DataFrame | Series | None = None,
     tf_expressed_min: float = 0.0,
+    progress: bool = False,
 ) -> DataFrame:
     """Bring transcription factors to the links of peaks and genes.
 
@@ -90,6 +92,8 @@ def regulatory_network(
         no groups.
     tf_expressed_min
         Keep factors that this share of the cells of the group expresses; those not measured are left out.
+    progress
+        Show the steps done.
 
     Returns
     -------
@@ -113,7 +117,7 @@ def regulatory_network(
     ------
     DataError
         When columns, groups or evidence asked for are not there, nothing of the links is in the store, or the network
-        would have more than 20 million rows.
+        would have more than 5 million rows.
     DuplicateNames
         For a pair that stands twice in a group.
     StoreError
@@ -130,20 +134,13 @@ def regulatory_network(
     if "regulon" in need:
         store.table("tf_gene")
     match: dict[str, Any] = {"links": len(links), "links_kept": len(given)}
-    wanted = _joined(given, store, match)
-    found = _with_factors(wanted, store, need, motif_score_min, motif_p_max, match)
-    network = given.iloc[found["row"].to_numpy()].reset_index(drop=True).rename(columns={"score": "link_score"})
-    network = network.join(found.drop(columns="row"))
-    network.insert(0, "tf", _tf_names(network["tf_id"], wanted["gene_id"], given["gene"], store))
-    if tf_expressed is not None:
-        network = _expressed(network, tf_expressed, tf_expressed_min, store, match)
-    if "z" in network:
-        match["links_without_z"] = int(given["z"].isna().sum())
-    network["score"] = _scores(network, need)
-    front = ["tf", "peak", "gene", "group", "score", "link_score"]
-    ids = ["tf_id", "peak_id", "gene_id"]
-    network = network[[*front, *(name for name in network if name not in {*front, *ids}), *ids]]
-    network = network.sort_values(["group", "score"], ascending=[True, False], kind="stable", ignore_index=True)
+    with steps(3, "network", enabled=progress) as step:
+        step("genes and peaks")
+        wanted = _joined(given, store, match)
+        step("motifs and targets")
+        found = _with_factors(wanted, store, need, motif_score_min, motif_p_max, match)
+        step("expression and ranks")
+        network = _ranked(given, wanted, found, store, need, tf_expressed, tf_expressed_min, match)
     network.attrs["match"] = match | {"rows": len(network)}
     return network
 
@@ -305,6 +302,31 @@ def _shared_text(table: pa.Table) -> DataFrame:
         else:
             columns[name] = column.to_numpy()
     return pd.DataFrame(columns)
+
+
+def _ranked(
+    given: DataFrame,
+    wanted: DataFrame,
+    found: DataFrame,
+    store: PriorStore,
+    need: Sequence[Evidence],
+    tf_expressed: DataFrame | Series | None,
+    tf_expressed_min: float,
+    match: dict[str, Any],
+) -> DataFrame:
+    """Bring links and factors together, name, filter, score and order them."""
+    network = given.iloc[found["row"].to_numpy()].reset_index(drop=True).rename(columns={"score": "link_score"})
+    network = network.join(found.drop(columns="row"))
+    network.insert(0, "tf", _tf_names(network["tf_id"], wanted["gene_id"], given["gene"], store))
+    if tf_expressed is not None:
+        network = _expressed(network, tf_expressed, tf_expressed_min, store, match)
+    if "z" in network:
+        match["links_without_z"] = int(given["z"].isna().sum())
+    network["score"] = _scores(network, need)
+    front = ["tf", "peak", "gene", "group", "score", "link_score"]
+    ids = ["tf_id", "peak_id", "gene_id"]
+    network = network[[*front, *(name for name in network if name not in {*front, *ids}), *ids]]
+    return network.sort_values(["group", "score"], ascending=[True, False], kind="stable", ignore_index=True)
 
 
 def _tf_names(factors: Series, gene_id: Series, gene: Series, store: PriorStore) -> Series:
