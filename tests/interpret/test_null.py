@@ -269,13 +269,19 @@ class TestLinks:
         found = interpret.links(model, graph, candidates=candidates, progress=False)
         assert found["group"].unique().tolist() == ["cell_type0", "cell_type1"]
         assert len(found) == 2 * len(candidates)
-        assert found.attrs["null"] == {"blocks": 4, "cells_alone": 0}
+        assert found.attrs["null"] == {"blocks": 4, "cells_alone": 0, "groups_alone": []}
         first = interpret.links(
             model, graph, cells=both(60)[kind == 0], groups=None, candidates=candidates, progress=False
         )
         pd.testing.assert_series_equal(found["z"][: len(candidates)], first["z"])
-        own = interpret.links(model, graph, groups=kind.astype(str), cells=both(60), null="cells", progress=False)
-        assert set(own["group"]) == {"0", "1"}
+        one = np.where(np.arange(60) == 7, "rare", "other")
+        own = interpret.links(model, graph, groups=one, cells=both(60), null="cells", progress=False)
+        assert own.attrs["null"]["groups_alone"] == ["rare"]
+        rare = own[own["group"] == "rare"]
+        assert len(rare) > 10
+        assert (rare["z"] == 0).all()
+        assert (rare["p"] == 1).all()
+        assert own[own["group"] == "other"]["z"].std() > 0.5
 
     def test_links_that_never_meet_or_do_not_vary_are_none(self):
         graph = random_graph(cells=30)
@@ -302,7 +308,7 @@ class TestLinks:
             ({"groups": "cell_type"}, "groups='cell_type': the graph has no such labels"),
             ({"within": ["a"]}, r"within: found shape \(1,\) for 20 cells"),
             ({"cells": np.arange(20)}, r"cells: found int64 of shape \(20,\), expected rows of the RNA and the ATAC"),
-            ({"within": np.arange(20)}, r"found 1 of 1 groups .* no two cells of one type and batch"),
+            ({"within": np.arange(20)}, r"found 1 of 1 groups \(all\) with no two cells of one type and batch"),
         ],
     )
     def test_refuses_what_it_cannot_use(self, options, message):

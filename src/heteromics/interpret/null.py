@@ -85,12 +85,13 @@ def links(
         are in units of ``score`` for cells, and of their z for distance. Last ``posterior``, the probability of being a
         link given z and distance, see :func:`link_probability`: the column to rank by. A link that is never met, or
         whose null does not vary, has z 0, p 1 and posterior 0. ``attrs["null"]`` counts ``blocks`` of cells, and
-        ``cells_alone``, which had none to be exchanged with and speak neither for nor against a link.
+        ``cells_alone``, which had none to be exchanged with and speak neither for nor against a link, and names
+        ``groups_alone``, which have no other cells.
 
     Raises
     ------
     DataError
-        For parameters out of range, labels that are not one per cell, or when a group has no two cells to exchange.
+        For parameters out of range, labels that are not one per cell, or when no group has two cells to exchange.
     ModelError, GraphError
         As in :meth:`heteromics.models.Bi2Former.links`.
 
@@ -132,11 +133,11 @@ def links(
     gene, peak = (graph.index(side, table[side]) for side in ("gene", "peak"))
     distance, chrom = _lengths(graph, gene, peak)
     table.insert(table.columns.get_loc("score"), "distance", distance)
-    labels, code = np.unique(np.zeros(len(rows)) if names is None else names, return_inverse=True)
+    labels, code = np.unique(["all"] * len(rows) if names is None else names, return_inverse=True)
     group = np.zeros(len(table), np.int64) if names is None else np.searchsorted(labels, table["group"].to_numpy(str))
     block = blocks_of(_strata(graph, rows, code, within), _open_peaks(graph, rows))
     alone = (np.bincount(block, minlength=1) < 2)[block]
-    _check_exchangeable(alone, code, labels)
+    stuck = _not_exchangeable(alone, code, labels)
     met, keys = table["n_pairs"].to_numpy(), gene * graph.num_nodes("peak") + peak
     by_cells, by_distance, likely = _Null.of(len(table)), _Null.of(len(table)), np.zeros(len(table))
     for number in range(len(labels)):
@@ -161,7 +162,7 @@ def links(
         for name, values in tests[kind].items():
             table[name if kind == nulls[0] else f"{name}_{kind}"] = values
     table["posterior"] = likely
-    table.attrs["null"] = {"blocks": int(block.max(initial=-1)) + 1, "cells_alone": int(alone.sum())}
+    table.attrs["null"] = {"blocks": int(block.max()) + 1, "cells_alone": int(alone.sum()), "groups_alone": stuck}
     return table
 
 
@@ -259,10 +260,12 @@ def _lengths(graph: HeteroGraph, gene: Int, peak: Int) -> tuple[Int, Int]:
     return np.where(together, np.abs(position - middle), -1), np.where(together, chrom, -1)
 
 
-def _check_exchangeable(alone: NDArray[np.bool_], code: Int, labels: NDArray) -> None:
+def _not_exchangeable(alone: NDArray[np.bool_], code: Int, labels: NDArray) -> list[str]:
+    """Return the groups without two cells to exchange; all of them are an error."""
     stuck = [str(label) for number, label in enumerate(labels) if alone[code == number].all()]
-    if stuck:
+    if len(stuck) == len(labels):
         raise DataError(
-            f"found {len(stuck)} of {len(labels)} groups ({some(stuck)}) have no two cells of one type and batch "
-            "that could be exchanged. Fix: leave these cells out, or give wider labels in within=."
+            f"found {len(stuck)} of {len(labels)} groups ({some(stuck)}) with no two cells of one type and batch that "
+            "could be exchanged. Fix: give wider labels in within=."
         )
+    return stuck
