@@ -243,6 +243,9 @@ def test_bedpe_without_a_store_takes_the_start_site_of_the_links(store, tmp_path
     given = links.assign(tss=1_000 * place, strand=strand)
     one, other = (tmp_path / name for name in ("a.bedpe", "b.bedpe"))
     assert read_bedpe(write_bedpe(given, one)) == read_bedpe(write_bedpe(links, other, store))
+    given.loc[[0, 1], "tss"] = -1
+    for row in read_bedpe(write_bedpe(given, one))[:2]:
+        assert [row[name] for name in ("chrom1", "start1", "end1")] == [".", "-1", "-1"]
     with pytest.raises(DataError, match="1 of 4 expected ones are not there: tss"):
         write_bedpe(links, one)
 

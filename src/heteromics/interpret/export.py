@@ -150,8 +150,8 @@ def write_bedpe(links: DataFrame, path: Path | str, store: PriorStore | None = N
     path
         File to write or replace.
     store
-        Where genes and peaks lie. Without one, links need ``tss`` (bp, 0-based; on the chromosome of the peak), may
-        have ``strand``, and places of peaks are read from their names.
+        Where genes and peaks lie. Without one, links need ``tss`` (bp, 0-based, on the chromosome of the peak; -1
+        or missing where not known), may have ``strand``, and places of peaks are read from their names.
 
     Returns
     -------
@@ -279,6 +279,7 @@ def _places(links: DataFrame, store: PriorStore | None) -> tuple[DataFrame, Data
     peaks = peak_of.reindex(links["peak"]).reset_index(drop=True)
     if store is None:
         tss = links["tss"].astype("Int64")
+        tss = tss.where(tss >= 0)
         strand = links.get("strand", ".")
         genes = pd.DataFrame({"chrom": peaks["chrom"].where(tss.notna()), "tss": tss, "strand": strand})
     else:
