@@ -313,3 +313,16 @@ def test_published_settings(kind):
 def test_impossible_settings(config, changes, message):
     with pytest.raises(ModelError, match=message):
         config(**changes)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("mask", ["chromosome", "window"])
+@pytest.mark.parametrize("kind", MODELS)
+def test_cuda_agrees_with_cpu(kind, mask):
+    graph = random_graph()
+    network, batch = network_of(kind, graph), PairBatcher(graph, mask).batch(PAIRS)
+    with torch.no_grad():
+        expected = network(batch)
+        found = network.cuda()(batch.to("cuda")).cpu()
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
