@@ -170,7 +170,10 @@ def explain(
         **_counts(links),
     }
     notes["untested_attention"] = round(_untested(whole, links), 4)
-    notes |= {"note": CHOSEN} if pairs is None else {}
+    if pairs is None:
+        notes["note"] = CHOSEN
+    elif links.empty:
+        notes["note"] = f"none of the {len(asked)} pairs of {gene} has cells enough to be tested"
     paths = {kind: path for kind, (path, _) in files.items()}
     return Explanation(links, notes | paths, dict(files.values()))
 
