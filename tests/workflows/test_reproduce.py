@@ -32,7 +32,7 @@ def first(small, tmp_path_factory):
 
 def test_tables_are_written_thrice_and_say_what_they_are_of(first):
     out, result = first
-    assert set(result.tables) == {"protocols_runs", "protocols_summary", "leak"}
+    assert set(result.tables) == {"protocols_runs", "protocols_summary", "leak", "reliability_runs"}
     for title, table in result.tables.items():
         assert set(table["reproduction"]) == {NAME}
         (what,) = set(table["data"])
@@ -70,6 +70,7 @@ def test_the_paper_stands_beside_and_the_leak_is_told(first):
         expected = runs["pairs, easy", model, "easy", "auroc"] - runs["cells, easy", model, "easy", "auroc"]
         assert leak.loc[(model, "auroc"), "gain"] == pytest.approx(expected)
         assert f"{leak.loc[(model, 'auroc'), 'leaking']:.3f} by pair" in result.notes[f"leak, {model}"]
+        assert "(1 seed; easy negatives)" in result.notes[f"leak, {model}"]
     alone = runs["cells, easy", "CellTypeMatcher", "hard", "auroc"]
     assert result.notes["cell types alone, cells, easy, hard negatives"] == f"AUROC {alone:.3f}"
 

@@ -55,7 +55,8 @@ def reproduce(
     kept in `--out`: stop when you like, and the same command goes on. Later calls with other models, protocols or more
     seeds add to the tables.
 
-    Writes `<study>_runs` and `<study>_summary`, and `leak`, as Parquet, TSV and JSON, and `provenance.json`.
+    Writes `<study>_runs` and `<study>_summary`, `leak` and `reliability_runs` as Parquet, TSV and JSON, and
+    `provenance.json`.
     """
     from heteromics.workflows import reproduce as room
 

@@ -65,7 +65,8 @@ class Reproduced:
     Attributes
     ----------
     tables
-        ``<study>_runs`` and ``<study>_summary`` of every study, and of the protocols ``leak``.
+        ``<study>_runs`` and ``<study>_summary`` of every study, and of the protocols ``leak`` and
+        ``reliability_runs``, by bins of probability.
     notes
         What the data are, what the leak is worth, what cell types alone get, and where everything lies.
     """
@@ -172,6 +173,8 @@ def reproduce(
             folder = out / "runs" / study
             _run(study, graphs, chosen, {**options, "folder": folder}, small=small)
             tables |= _tables(study, _in_order(read_runs(folder)), which)
+            if study == "protocols":
+                tables["reliability_runs"] = _in_order(read_runs(folder, "reliability"))
         for title, table in tables.items():
             _write(out, title, table.assign(**about)[[*about, *table.columns]])
         write_json(out / PROVENANCE, {**about, **provenance, "seeds": max(upto, provenance["seeds"])})
@@ -274,9 +277,10 @@ def _said(tables: Mapping[str, DataFrame]) -> dict[str, str]:
     if "leak" in tables:
         for row in tables["leak"].to_dict("records"):
             if row["metric"] == "auroc":
+                over = "1 seed" if row["seeds"] == 1 else f"sd {row['gain_sd']:.3f}, {row['seeds']} seeds"
                 said[f"leak, {row['model']}"] = (
                     f"AUROC {row['leaking']:.3f} by pair, {row['honest']:.3f} by cell, gain {row['gain']:+.3f} "
-                    f"(sd {row['gain_sd']:.3f}, {row['seeds']} seeds; easy negatives)"
+                    f"({over}; easy negatives)"
                 )
     if "protocols_summary" in tables:
         here = tables["protocols_summary"].query("source == 'here' and model == 'CellTypeMatcher'")
