@@ -110,7 +110,10 @@ class Bi2FormerNetwork(PairNetwork):
             last = layers[-1]
             parts, messages = last(roles, batch)
             pools = [_Pool(offsets) for offsets in (batch.gene_offsets, batch.peak_offsets)]
-            read = [last.read(side, *part, pool) for side, (part, pool) in enumerate(zip(parts, pools, strict=True))]
+            read = [
+                last.read(side, message, own, pool)
+                for side, ((message, own), pool) in enumerate(zip(parts, pools, strict=True))
+            ]
             if states:
                 read = [new + pool(old) for new, pool, old in zip(read, pools, states, strict=True)]
             read = [norm(state.float() if half else state) for norm, state in zip(self.norms, read, strict=True)]

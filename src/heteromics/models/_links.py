@@ -92,7 +92,8 @@ class LinkSums:
         key, place = np.unique(np.concatenate([k for k, _ in self._waiting]), return_inverse=True)
         values = np.concatenate([v for _, v in self._waiting])
         self._waiting, self._size = [], 0
-        sums = np.stack([np.bincount(place, column, minlength=key.size) for column in values.T], axis=1)
+        columns = [np.bincount(place, column, minlength=key.size) for column in values.T]
+        sums: Float = np.stack(columns, axis=1).astype(np.float64, copy=False)
         if not self._key.size:
             self._key, self._sums = key, sums
             return

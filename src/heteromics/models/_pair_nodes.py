@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -112,35 +112,33 @@ class Nodes(nn.Module):
         whole = [number for number in range(len(self.parts)) if number not in (*self.alone, *self.pooled)]
         if self.pooled:
             mean = Relation.from_csr(offsets, feature, (len(offsets) - 1, len(self.chrom)))
-        of_ids, slopes, of_known, shifts = self._weights(whole)
-        fixed = functional.linear(known, of_known, shifts)
+        weights = [self._weights(number) for number in range(len(self.parts))]
+        fixed = [functional.linear(known, weights[number][2], weights[number][3]) for number in whole]
+        half = fixed[0].dtype
         if self.config.ids:
-            table = self.ids.weight
-            fixed, ids = _AddEmbedded.apply(fixed, table, of_ids.to(fixed.dtype), distinct, mean, self.ids.sparse)
-        parts = dict(zip(whole, fixed.split([self.parts[number] for number in whole], 1), strict=True))
-        scaled = self.scaled(feature, value, offsets).to(fixed.dtype)
+            of_ids = [weights[number][0].to(half) for number in whole]
+            *fixed, ids = _AddEmbedded.apply(self.ids.weight, distinct, mean, self.ids.sparse, *fixed, *of_ids)
+        parts = dict(zip(whole, fixed, strict=True))
+        scaled = self.scaled(feature, value, offsets).to(half)
         found = []
         for number in range(len(self.parts)):
-            of_ids, slopes, of_known, shifts = (each.to(fixed.dtype) for each in self._weights([number]))
+            of_mean, slopes, of_known, shifts = (each.to(half) for each in weights[number])
             if number in self.pooled:
                 assert mean is not None
                 seen = known if place is None else known.index_select(0, place)
-                part = functional.linear(segment_mean(seen, offsets).to(fixed.dtype), of_known, shifts)
-                part = part if ids is None else part + functional.linear(ids.to(fixed.dtype), of_ids)
+                part = functional.linear(segment_mean(seen, offsets).to(half), of_known, shifts)
+                part = part if ids is None else part + functional.linear(ids.to(half), of_mean)
                 found.append(torch.addr(part, segment_mean(scaled, offsets), slopes))
             elif number in self.alone:
                 found.append(torch.addr(shifts.expand(len(scaled), -1), scaled, slopes))
             else:
-                part = parts[number].clone() if place is None else parts[number].index_select(0, place)
+                part = parts[number] if place is None else parts[number].index_select(0, place)
                 found.append(part.addr_(scaled, slopes))
         return found
 
-    def _weights(self, numbers: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the weights of IDs (w, id_width), values (w,) and the rest (w, codes + a), and the bias (w,)."""
-        weight, bias = (
-            torch.cat([each.split(self.parts)[number] for number in numbers])
-            for each in (self.project.weight, self.project.bias)
-        )
+    def _weights(self, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return a part's weights of IDs (w, id_width), values (w,) and the rest (w, codes + a), and its bias (w,)."""
+        weight, bias = (each.split(self.parts)[number] for each in (self.project.weight, self.project.bias))
         ids, value, *known = weight.split(self.widths, 1)
         return ids, value.squeeze(1), torch.cat(known, 1), bias
 
@@ -192,43 +190,52 @@ class Nodes(nn.Module):
 
 
 class _AddEmbedded(torch.autograd.Function):
-    """Add projected rows of an embedding to ``start`` (d, w), in place, and average rows over pairs.
+    """Add rows of an embedding, projected by some weights (w, D), to some tensors (d, w), in place, and average rows.
 
-    Neither the rows nor, for dense gradients, theirs are ever there as a whole: some thousand at a time.
+    The average is over pairs. Neither the rows nor, for dense gradients, theirs are ever there as a whole: some
+    thousand at a time.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, start: Tensor, table: Tensor, weight: Tensor, rows: Tensor, mean: Relation | None, sparse: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        ctx.mark_dirty(start)
-        ctx.save_for_backward(table, weight, rows)
+        ctx: Any, table: Tensor, rows: Tensor, mean: Relation | None, sparse: bool, *given: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        starts, weights = given[: len(given) // 2], given[len(given) // 2 :]
+        ctx.mark_dirty(*starts)
+        ctx.save_for_backward(table, rows, *weights)
         ctx.mean, ctx.sparse = mean, sparse
-        with torch.autocast(start.device.type, enabled=False):
+        with torch.autocast(table.device.type, enabled=False):
             for part in _some(rows):
-                start[part].addmm_(table[rows[part]].to(start.dtype), weight.T)
-            return start, None if mean is None else mean.spmm(table, reduce="mean")
+                some = table[rows[part]].to(starts[0].dtype)
+                for start, weight in zip(starts, weights, strict=True):
+                    start[part].addmm_(some, weight.T)
+            return *starts, None if mean is None else mean.spmm(table, reduce="mean")
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, grad_mean: Tensor | None) -> tuple[Tensor | None, ...]:
-        table, weight, rows = ctx.saved_tensors
-        exact = weight.to(table.dtype)
-        of_weight = torch.zeros_like(exact)
-        if ctx.mean is None:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        table, rows, *weights = ctx.saved_tensors
+        *of_starts, of_mean = grads
+        of_weights = [torch.zeros_like(weight, dtype=table.dtype) for weight in weights]
+        if ctx.mean is None or of_mean is None:
             of_rows = table.new_zeros(len(rows) if ctx.sparse else len(table), table.shape[1])
         else:
-            of_rows = ctx.mean.T.spmm(grad_mean / ctx.mean.indptr.diff().clamp(min=1)[:, None])
+            of_rows = ctx.mean.T.spmm(of_mean / ctx.mean.indptr.diff().clamp(min=1)[:, None])
         for part in _some(rows):
-            some = grad[part].to(table.dtype)
-            of_weight.addmm_(some.T, table[rows[part]])
+            some = table[rows[part]]
+            found = torch.zeros_like(some)
+            for of_start, of_weight, weight in zip(of_starts, of_weights, weights, strict=True):
+                here = cast("Tensor", of_start)[part].to(table.dtype)
+                of_weight.addmm_(here.T, some)
+                found.addmm_(here, weight.to(table.dtype))
             place = torch.arange(part.start, part.stop, device=rows.device) if ctx.sparse else rows[part]
-            of_rows.index_add_(0, place, some @ exact)
+            of_rows.index_add_(0, place, found)
         if ctx.sparse:
             of_rows = torch.sparse_coo_tensor(
                 rows[None], of_rows, table.shape, is_coalesced=True, check_invariants=False
             )
-        return grad, of_rows, of_weight.to(weight.dtype), None, None, None
+        weighed = (each.to(weight.dtype) for each, weight in zip(of_weights, weights, strict=True))
+        return of_rows, None, None, None, *of_starts, *weighed
 
 
 def _some(rows: Tensor) -> list[slice]:

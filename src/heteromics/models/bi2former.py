@@ -144,8 +144,8 @@ class Bi2Former(PairModel):
                 weight = (rows.weight + rows.back).detach() / (2 * len(sent))
                 columns = torch.stack([effect, weight, torch.full_like(weight, 1 / len(sent))], dim=1)
                 sums.add(key.cpu().numpy(), columns.double().cpu().numpy())
-        key, found = sums.totals()
-        return key, found.reshape(-1, 3)  # also where no link was met
+        links, found = sums.totals()
+        return links, found.reshape(-1, 3)  # also where no link was met
 
 
 def _groups(groups: ArrayLike | None, size: int) -> tuple[list[str], NDArray[np.int64]]:
