@@ -15,6 +15,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,14 +25,14 @@ from heteromics._files import write_json, write_text
 from heteromics.models import Bi2FormerConfig
 from heteromics.priors import PriorStore
 
-REGIMES: dict[str, dict[str, float]] = {
+REGIMES: dict[str, dict[str, Any]] = {
     "default": {},
     "deep": {"atac_mean": 2.0, "rna_mean": 6.0},
     "shallow": {"atac_mean": 0.3, "rna_mean": 0.7},
     "own variation": {"peak_effect": 1.4, "cell_effect": 0.5},  # peaks differ within a type by more than their factor
     "factors alone": {"peak_effect": 0.0},  # all peaks of a factor open together within a type
     "types alone": {"peak_effect": 0.0, "cell_effect": 0.0},  # within a type nothing varies but counts
-    "no links": {"regulated_share": 0.0, "tf_expression": 0.0},
+    "no effect": {"strength": (1e-9, 1e-9), "tf_expression": 0.0},  # links are planted and do nothing
 }
 MODEL = Bi2FormerConfig(top_k=None)
 SIGNED = ("correlation", "correlation within types", "z")
