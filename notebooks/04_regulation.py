@@ -24,14 +24,16 @@
 # several seeds.**
 
 # %%
-import tempfile
 import warnings
+
+warnings.filterwarnings("ignore", message="IProgress not found")  # said where ipywidgets are not installed
+
+# %%
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
-warnings.filterwarnings("ignore", message="IProgress not found")  # said where ipywidgets are not installed
 
 from heteromics import data, graphs, interpret, plot, tasks
 from heteromics.errors import FetchError
