@@ -42,12 +42,22 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             old.rename(folder)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file beside ``path`` first and rename it, so that no reader sees half of it."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a file to write beside ``path`` and put it in its place only when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.part")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
+    part = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file, whole, so that no reader sees half of it."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -226,6 +226,22 @@ def test_unpaired_cells_and_missing_labels():
     assert len(PairBatcher(graph).batch([[11, 5]])) == 1
 
 
+def test_windows_of_a_thousand_pairs_are_those_of_a_few():
+    graph = bipartite(*toy())
+    pairs = np.stack(np.divmod(np.arange(1_100) % 144, 12), 1)
+    batcher = PairBatcher(graph, "window")
+    gene, peak = edges_of(batcher.batch(pairs))
+    genes = peaks = 0
+    expected = []
+    for start in range(0, len(pairs), 5):
+        part = batcher.batch(pairs[start : start + 5])
+        one, other = edges_of(part)
+        expected.append(torch.stack([one + genes, other + peaks]))
+        genes, peaks = genes + len(part.gene), peaks + len(part.peak)
+    torch.testing.assert_close(torch.stack([gene, peak]), torch.cat(expected, 1), check_dtype=False)
+    assert len(gene) > len(pairs)
+
+
 def test_windows_agree_with_all_pairs():
     rng = np.random.default_rng(5)
     gene_chrom, peak_chrom = rng.integers(-1, 3, 30), np.sort(rng.integers(-1, 3, 200))

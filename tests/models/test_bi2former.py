@@ -317,6 +317,8 @@ def test_misuse_is_explained(tmp_path):
         ({"hidden": 10, "heads": 3}, "hidden=10 is not a multiple of heads=3"),
         ({"top_k": 0}, "top_k=0"),
         ({"weights": "published"}, "needs a threshold of at least 0.5"),
+        ({"weights": "published", "threshold": 0.5, "top_k": None}, "a softmax over the top_k, which is None"),
+        ({"spread_floor": 0.0}, "spread_floor=0.0 leaves what one training cell has without a scale"),
         ({"batch_size": 1}, "batches of two pairs or more"),
         ({"ids": False, "attributes": False}, "nothing tells nodes apart"),
         ({"threshold": 1.0, "dropout": 1.0}, "threshold=1.0; dropout=1.0"),

@@ -63,3 +63,8 @@ def test_large_scores_stay_finite_and_no_block_sends_nothing():
 def test_misuse_is_explained(call, message):
     with pytest.raises(GraphError, match=message):
         call(*inputs())
+
+
+def test_blocks_of_queries_that_overlap_are_refused():
+    with pytest.raises(GraphError, match="1 query blocks overlap another; a query lies in at most one block"):
+        block_attention(*inputs(), torch.tensor([[0, 5], [3, 8]]), torch.tensor([[0, 4], [4, 9]]), 1)

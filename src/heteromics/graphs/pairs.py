@@ -88,8 +88,10 @@ class PairBatch:
         first[gene_row] = self.peak_block_ptr[block, 0]
         size[gene_row] = self.peak_block_ptr.diff().squeeze(1)[block]
         if self.gene_position is not None and self.peak_position is not None and self.within_bp is not None:
-            centre = _position_keys(self.gene_position, self.gene_chrom, self.gene_offsets)
-            key = _position_keys(self.peak_position, self.peak_chrom, self.peak_offsets)
+            codes = _most(self.gene_chrom, self.peak_chrom) + 2  # -1 among them
+            wide = _most(self.gene_position, self.peak_position) + self.within_bp + 2
+            centre = _position_keys(self.gene_position, self.gene_chrom, self.gene_offsets, codes, wide)
+            key = _position_keys(self.peak_position, self.peak_chrom, self.peak_offsets, codes, wide)
             near = torch.searchsorted(key, centre - self.within_bp)
             stop = torch.searchsorted(key, centre + self.within_bp, right=True)
             first, size = torch.where(size > 0, near, 0), torch.where(size > 0, stop - near, 0)
@@ -332,7 +334,11 @@ def _ranges(bounds: Tensor) -> tuple[Tensor, Tensor]:
     return bounds[number, 0] + within, number
 
 
-def _position_keys(position: Tensor, chrom: Tensor, offsets: Tensor) -> Tensor:
-    """Numbers that rise with pair, chromosome and position, far apart between chromosomes."""
+def _most(*values: Tensor) -> int:
+    return max((int(each.max()) for each in values if len(each)), default=0)
+
+
+def _position_keys(position: Tensor, chrom: Tensor, offsets: Tensor, codes: int, wide: int) -> Tensor:
+    """Numbers that rise with pair, chromosome and position; chromosomes, -1 among them, are ``wide`` bp each."""
     pair = torch.repeat_interleave(torch.arange(len(offsets) - 1, device=offsets.device), offsets.diff())
-    return ((pair << 20) + chrom + 1 << 34) + position
+    return (pair * codes + chrom.long() + 1) * wide + position.long()

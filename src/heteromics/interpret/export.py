@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from heteromics._files import write_text
+from heteromics._files import whole_file, write_text
 from heteromics.errors import DataError, some
 from heteromics.interpret._cx2 import cx2_document
 from heteromics.interpret._joining import named_places, need_columns, stored_genes, stored_peaks
 from heteromics.interpret.network import link_columns, tf_gene_edges
-from heteromics.priors.export import _whole_file
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -109,7 +108,7 @@ def write_graphml(network: DataFrame, path: Path | str) -> Path:
     import networkx as nx
 
     graph = _legal_xml(to_networkx(network))
-    with _whole_file(Path(path)) as part:
+    with whole_file(Path(path)) as part:
         nx.write_graphml_xml(graph, part)
     return Path(path)
 
@@ -195,7 +194,7 @@ def write_bedpe(links: DataFrame, path: Path | str, store: PriorStore | None = N
         "strand2": ".",
     })  # fmt: skip
     others = [name for name in links if name not in {"score", "tss", "strand"}]
-    with _whole_file(Path(path)) as part:
+    with whole_file(Path(path)) as part:
         _write_tsv(pd.concat([shown, links[others]], axis=1), part, na_rep=".", quoting=csv.QUOTE_NONE)
     return Path(path)
 
@@ -222,7 +221,7 @@ def write_table(table: DataFrame, path: Path | str) -> Path:
     path = Path(path)
     if path.suffix not in (".tsv", ".parquet"):
         raise DataError(f"{path}: found ending '{path.suffix}', expected .tsv or .parquet.")
-    with _whole_file(path) as part:
+    with whole_file(path) as part:
         if path.suffix == ".tsv":
             _write_tsv(table, part)
         else:

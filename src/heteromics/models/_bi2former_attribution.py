@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from heteromics.errors import ModelError
-from heteromics.models._bi2former_network import Attention, Bi2FormerNetwork
+from heteromics.models._bi2former_network import Attention, Bi2FormerNetwork, pools_self
 from heteromics.nn._compressed import compute_dtype
 from heteromics.nn.segments import segment_ids, segment_mean
 
@@ -85,7 +85,7 @@ class AfterAttention:
         offsets = batch.gene_offsets, batch.peak_offsets
         received = seen[0][0]  # by side: messages, mixed over heads, and own states
         gene, peak = (
-            _linear(update, part[0], part[1], bounds)
+            _linear(update, part[0], part[1][segment_ids(bounds)] if pools_self(network.config) else part[1])
             for update, part, bounds in zip(layer.update, received, offsets, strict=True)
         )
         width, heads = network.config.hidden, len(sent)
@@ -268,14 +268,8 @@ class AfterAttention:
         return self._state(linear - lost) - self._state(linear)
 
 
-def _of_nodes(own: Tensor, nodes: int, offsets: Tensor) -> Tensor:
-    """Return a row per node; the network gives the mean of each pair where no more is needed, as here then."""
-    return own if len(own) == nodes else own[segment_ids(offsets)]
-
-
-def _linear(update: torch.nn.Linear, message: Tensor, own: Tensor, offsets: Tensor) -> Tensor:
+def _linear(update: torch.nn.Linear, message: Tensor, own: Tensor) -> Tensor:
     """Return states before the activation, (N, W); own states may be means of pairs where there is no activation."""
-    own = own if len(own) == len(message) else own[segment_ids(offsets)]
     bias = None if update.bias is None else update.bias.double()
     return functional.linear(torch.cat([message, own], 1).double(), update.weight.double(), bias)
 

@@ -73,8 +73,8 @@ class Bi2FormerConfig:
     sparse_ids
         Sparse gradients and Adam moments for the ID embeddings: for hundreds of thousands of peaks. No weight decay.
     precision
-        ``"bfloat16"``: projections, states and messages in bfloat16, in training and after [R]; weights and all sums
-        stay float32. Halves the memory of a batch.
+        ``"bfloat16"``: projections, scores, states and messages in bfloat16, in training and after [R]; parameters,
+        sums over edges, readout and classifier stay float32.
     """
 
     id_width: int = 128
@@ -125,10 +125,9 @@ class Bi2FormerConfig:
             problems.append("sparse_ids=True with ids=False: there are no IDs to be sparse")
         if self.threshold is not None and not 0 <= self.threshold < 1:
             problems.append(f"threshold={self.threshold}")
-        if self.weights == "published" and (self.threshold is None or self.threshold < 0.5):
-            problems.append("weights='published' needs a threshold of at least 0.5, below it masked pairs would pass")
-        if self.weights == "published" and self.directions == "separate":
-            problems.append("weights='published' has one weight for both directions")
+        problems += self._published_problems() if self.weights == "published" else []
+        if self.spread_floor <= 0:
+            problems.append(f"spread_floor={self.spread_floor} leaves what one training cell has without a scale")
         if not 0 <= self.dropout < 1:
             problems.append(f"dropout={self.dropout}")
         if self.normalise and self.batch_size == 1:
@@ -138,6 +137,16 @@ class Bi2FormerConfig:
                 f"Bi2FormerConfig: {'; '.join(problems)}. Expected sizes of 1 or more, heads that divide hidden, and "
                 "threshold and dropout in [0, 1)."
             )
+
+    def _published_problems(self) -> list[str]:
+        problems = []
+        if self.threshold is None or self.threshold < 0.5:
+            problems.append("weights='published' needs a threshold of at least 0.5, below it masked pairs would pass")
+        if self.top_k is None:
+            problems.append("weights='published' are a softmax over the top_k, which is None")
+        if self.directions == "separate":
+            problems.append("weights='published' has one weight for both directions")
+        return problems
 
     @property
     def parts(self) -> list[int]:

@@ -67,7 +67,7 @@ class Bi2FormerNetwork(PairNetwork):
         self.config = config
         codes = 1 + int(max(genes.chrom.max(), peaks.chrom.max()))
         alone = [1] if config.messages == "values" else []
-        pooled = [2] if _pools_self(config) else []
+        pooled = [2] if pools_self(config) else []
         self.genes, self.peaks = (Nodes(config, table, codes, config.parts, alone, pooled) for table in (genes, peaks))
         self.layers = nn.ModuleList(_Layer(config, first=number == 0) for number in range(config.layers))
         width = config.hidden
@@ -116,9 +116,8 @@ class Bi2FormerNetwork(PairNetwork):
             ]
             if states:
                 read = [new + pool(old) for new, pool, old in zip(read, pools, states, strict=True)]
-            read = [norm(state.float() if half else state) for norm, state in zip(self.norms, read, strict=True)]
-            logits = self.classifier(torch.cat(read, 1))
-        return logits.float() if half else logits, sent + messages
+        whole = [norm(state.float() if half else state) for norm, state in zip(self.norms, read, strict=True)]
+        return self.classifier(torch.cat(whole, 1)), sent + messages
 
 
 class _Layer(nn.Module):
@@ -170,7 +169,7 @@ class _Layer(nn.Module):
         """Return the mean new state of each pair, shape (B, hidden); a linear update is taken after the mean."""
         if self.config.activation:
             return pool(self.updated(side, message, own))
-        return self.updated(side, pool(message), own if _pools_self(self.config) else pool(own))
+        return self.updated(side, pool(message), own if pools_self(self.config) else pool(own))
 
     def _attend(
         self, head: int, gene: tuple[Tensor, ...], peak: tuple[Tensor, ...], batch: PairBatch
@@ -213,7 +212,7 @@ class _Layer(nn.Module):
             peak,
             batch.gene_block_ptr,
             batch.peak_block_ptr,
-            top_k=self.config.top_k or _widest(batch.peak_block_ptr),
+            top_k=cast("int", self.config.top_k),
             threshold=self.config.threshold,
             scale=self._scale(query),
             window=_window(batch),
@@ -265,7 +264,7 @@ def _classifier(config: Bi2FormerConfig) -> nn.Module:
     )
 
 
-def _pools_self(config: Bi2FormerConfig) -> bool:
+def pools_self(config: Bi2FormerConfig) -> bool:
     """Tell whether all is linear from the projection of nodes to the readout but for the messages."""
     return config.layers == 1 and not config.activation and not config.sparse_ids
 
@@ -274,10 +273,6 @@ def _window(batch: PairBatch) -> Window | None:
     if batch.gene_position is None or batch.peak_position is None or batch.within_bp is None:
         return None
     return Window(batch.gene_position, batch.peak_position, batch.within_bp)
-
-
-def _widest(block_ptr: Tensor) -> int:
-    return int(block_ptr.diff().max()) if len(block_ptr) else 1
 
 
 def _bounds(sizes: Tensor) -> Tensor:

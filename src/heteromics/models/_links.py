@@ -72,7 +72,9 @@ class LinkSums:
 
     def add(self, key: Int, values: Float) -> None:
         """Add values (E, columns) to the sums of links given by key (E,); keys may repeat."""
-        if self.only is not None and self.only.size:
+        if self.only is not None and not self.only.size:
+            return
+        if self.only is not None:
             place = np.minimum(np.searchsorted(self.only, key), self.only.size - 1)
             kept = self.only[place] == key
             key, values = key[kept], values[kept]

@@ -79,6 +79,8 @@ class PairBaselineConfig:
             problems.append("ids and attributes are both off: nothing tells nodes apart but their values")
         if self.sparse_ids and not self.ids:
             problems.append("sparse_ids=True with ids=False: there are no IDs to be sparse")
+        if self.spread_floor <= 0:
+            problems.append(f"spread_floor={self.spread_floor}, expected above 0")
         if not 0 <= self.dropout < 1:
             problems.append(f"dropout={self.dropout}, expected 0 or more and less than 1")
         if self.normalise and self.batch_size == 1:

@@ -173,7 +173,8 @@ class Nodes(nn.Module):
     def calibrate(self, profiles: Callable[[], Iterable[tuple[Tensor, Tensor, Tensor]]]) -> None:
         """Set depth, centre and spread of ``standardised`` values from the non-zero values of training cells.
 
-        ``profiles()`` yields features, values and bounds of some cells at a time, all cells once; it is called twice.
+        A feature that none of them has takes centre and spread of all values together. ``profiles()`` yields features,
+        values and bounds of some cells at a time, all cells once; it is called twice.
         """
         self.depth.copy_(torch.cat([segment_sum(value, offsets) for _, value, offsets in profiles()]).median())
         size = len(self.chrom)
@@ -183,8 +184,10 @@ class Nodes(nn.Module):
             count += torch.bincount(row, minlength=size)
             total += torch.bincount(row, logs, minlength=size)
             squares += torch.bincount(row, logs.square(), minlength=size)
-        mean = total / count.clamp(min=1)
-        variance = (squares / count.clamp(min=1) - mean.square()).clamp(min=0)
+        seen, number = count > 0, count.sum().clamp(min=1)
+        mean = torch.where(seen, total / count.clamp(min=1), total.sum() / number)
+        square = torch.where(seen, squares / count.clamp(min=1), squares.sum() / number)
+        variance = (square - mean.square()).clamp(min=0)
         self.centre.copy_(mean)
         self.spread.copy_(variance.sqrt() + self.config.spread_floor)
 

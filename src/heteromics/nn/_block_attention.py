@@ -56,7 +56,8 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, query_ptr: Tensor, key_ptr:
             f"found queries {tuple(q.shape)}, keys {tuple(k.shape)}, values {tuple(v.shape)} and {heads} heads; "
             "expected one width that the heads divide, and a value per key."
         )
-    queries, keys = _checked_blocks(query_ptr, len(q), "query"), _checked_blocks(key_ptr, len(k), "key")
+    queries = _checked_blocks(query_ptr, len(q), "query", apart=True)
+    keys = _checked_blocks(key_ptr, len(k), "key", apart=False)
     if len(queries) != len(keys):
         raise GraphError(f"{len(queries):,} query blocks and {len(keys):,} key blocks; they must come in pairs.")
     groups = list(_tiles(queries, keys, _SPARE))

@@ -97,7 +97,8 @@ def candidates(
     Returns peak rows (NR, K) and logits (NR, K), by falling logit, -inf where there is none, and the number of peaks
     each gene can reach (NR,).
     """
-    genes, peaks = _checked_blocks(gene_ptr, len(q), "gene"), _checked_blocks(peak_ptr, len(k), "peak")
+    genes = _checked_blocks(gene_ptr, len(q), "gene", apart=True)
+    peaks = _checked_blocks(peak_ptr, len(k), "peak", apart=False)
     if len(genes) != len(peaks):
         raise GraphError(f"{len(genes):,} gene blocks and {len(peaks):,} peak blocks; they must come in pairs.")
     dtype = compute_dtype(torch.promote_types(q.dtype, k.dtype))
@@ -187,8 +188,8 @@ def _take(values: Tensor, row: Tensor) -> Tensor:
     return values.index_select(0, row.flatten()).view(*row.shape, values.shape[1])
 
 
-def _checked_blocks(pointers: Tensor, rows: int, what: str) -> np.ndarray:
-    """Bring block bounds to the host, (n_blocks, 2) int64; gene blocks must not overlap."""
+def _checked_blocks(pointers: Tensor, rows: int, what: str, *, apart: bool) -> np.ndarray:
+    """Bring block bounds to the host, (n_blocks, 2) int64; ``apart``: they must not overlap."""
     bounds = pointers.detach().cpu().numpy().astype(np.int64)
     if bounds.ndim != 2 or bounds.shape[1] != 2:
         raise GraphError(f"{what} blocks have shape {bounds.shape}; start and stop of each are needed, (n_blocks, 2).")
@@ -199,10 +200,10 @@ def _checked_blocks(pointers: Tensor, rows: int, what: str) -> np.ndarray:
             f"{int(broken.sum()):,} of {len(bounds):,} {what} blocks leave the {rows:,} {what} rows or end before they "
             f"start; the first is {first[0]:,} to {first[1]:,}."
         )
-    if what == "gene":
+    if apart:
         filled = bounds[bounds[:, 0] < bounds[:, 1]]
         filled = filled[filled[:, 0].argsort(kind="stable")]
         shared = int((filled[1:, 0] < filled[:-1, 1]).sum())
         if shared:
-            raise GraphError(f"{shared:,} gene blocks overlap another; a gene lies in at most one block.")
+            raise GraphError(f"{shared:,} {what} blocks overlap another; a {what} lies in at most one block.")
     return bounds

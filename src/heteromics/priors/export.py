@@ -6,7 +6,6 @@ Rows go from DuckDB to the file in batches, so that memory does not follow their
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import duckdb
 from pyarrow import parquet
 
-from heteromics._files import whole_folder, write_json
+from heteromics._files import whole_file, whole_folder, write_json
 from heteromics._progress import track
 from heteromics.errors import StoreError, did_you_mean
 from heteromics.priors._graphml import write_graphml
@@ -69,7 +68,7 @@ def export(
                     _write_table(store, folder / f"{name}.{form}", name, walked)
                 write_json(folder / SCHEMA_FILE, {"store": store.info, "tables": described(store, names)})
             return [*(out / f"{name}.{form}" for name in names), out / SCHEMA_FILE]
-        with _whole_file(out) as part:
+        with whole_file(out) as part:
             if form == "graphml":
                 write_graphml(store, part, walked, every_node=tables is None, progress=progress)
             else:
@@ -117,18 +116,6 @@ def _whole_or_as_before(out: Path) -> Iterator[None]:
             f"{out} could not be written; what was there is as it was.\n  {error}\n"
             "  Fix: make room or give another place."
         ) from error
-
-
-@contextmanager
-def _whole_file(out: Path) -> Iterator[Path]:
-    """Give a file to write beside ``out`` and put it in its place only when all went well."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    try:
-        yield part
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write_table(store: PriorStore, path: Path, name: str, walked: Sequence[Walked]) -> None:
