@@ -35,7 +35,7 @@ from tests.workflows.small import make_files
 QUIET = {"device": "cpu", "progress": False}
 CONTROLS = ("CellTypeMatcher", "DepthMatcher")
 MODEL = Contender("tiny", "Bi2Former", TINY)
-PROTOCOLS = {"pairs, easy": Protocol("pairs", "easy"), "cells, easy": Protocol("cell", "easy")}
+PROTOCOLS = {"pairs, easy": Protocol("pairs", "easy"), "cells, easy": Protocol("cell", "easy", redraw=False)}
 
 
 def graph_with_summaries(seed=0):
@@ -96,6 +96,7 @@ def test_protocols_are_repeated_with_new_splits_and_identical_pairs(asked):
     assert np.array_equal(splits[2], splits[3])
     assert not np.array_equal(splits[2], splits[6])
     assert [(splits[2] == code).sum() for code in range(3)] == [72, 9, 9]
+    assert [options.get("redraw", False) for _, _, options in asked] == [False] * 8  # as many negatives on both sides
     assert asked[0][0] is graph
     training = asked[2][0].ndata("rna_cell")["training"].numpy()
     assert np.array_equal(training, splits[2] == 0)

@@ -50,6 +50,9 @@ class Protocol:
         ``"batch"``: all negatives are of one batch.
     shares
         Of training, validation and test, of pairs or of cells; those of the paper.
+    redraw
+        Draw training negatives anew in every epoch; never with ``"pairs"``. A protocol to be compared with that one
+        does without, or it sees many times the negatives.
     """
 
     split: Literal["pairs", "cell", "batch", "cell_type"] = "cell"
@@ -57,6 +60,7 @@ class Protocol:
     test_negatives: tuple[Negatives, ...] = NEGATIVES
     within: Literal["batch"] | None = None
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    redraw: bool = True
 
     def __post_init__(self) -> None:
         if self.split == "pairs" and self.shares != (0.8, 0.1, 0.1):
@@ -64,7 +68,7 @@ class Protocol:
 
     def options(self, seed: int, max_epochs: int | None) -> dict[str, Any]:
         """Return the options of :func:`heteromics.tasks.run_matching`."""
-        kinds = {} if self.split == "pairs" else {"test_negatives": self.test_negatives}
+        kinds = {} if self.split == "pairs" else {"test_negatives": self.test_negatives, "redraw": self.redraw}
         return {
             "protocol": "pairs" if self.split == "pairs" else "cells",
             "negatives": self.negatives,

@@ -116,8 +116,8 @@ def leak_worth(
     Parameters
     ----------
     runs
-        From :func:`heteromics.tasks.repeat_matching` with both protocols; they differ in the split and in nothing else
-        but that attributes are made of all cells in the first, as published.
+        From :func:`heteromics.tasks.repeat_matching` with both protocols; where the second has ``redraw=False``, they
+        differ in the split and in nothing else but that attributes are made of all cells in the first, as published.
     leaking, honest
         Names of the two protocols.
     metrics

@@ -45,7 +45,7 @@ PUBLISHED, SPARSE = ", as published", ", sparse IDs"
 CONTENDERS = ("Bi2Former", f"Bi2Former{PUBLISHED}", *MODELS[1:], *CONTROLS)
 PROTOCOLS = {
     "pairs, easy": Protocol("pairs", "easy"),
-    "cells, easy": Protocol("cell", "easy"),
+    "cells, easy": Protocol("cell", "easy", redraw=False),  # as many negatives as by pair
     "cells, random": Protocol("cell", "random"),
     "cells, hard": Protocol("cell", "hard"),
     "cells, random, within batches": Protocol("cell", "random", within="batch"),
