@@ -63,6 +63,8 @@ def test_calibration_has_the_bins_and_the_weighted_error():
     assert legend(plot.calibration(kinds, negatives="hard").axes[0])[1] == "M, ECE 0.000"
     with pytest.raises(DataError, match=r"calibration: found negatives=None, expected one of easy, hard"):
         plot.calibration(kinds)
+    with pytest.raises(DataError, match=r"calibration: found 2 values of seed \(0, 1\), expected one"):
+        plot.calibration(pd.concat([bins.assign(seed=seed) for seed in (0, 1)]))
     with pytest.raises(DataError, match="1 of 3 bins have a share outside 0 to 1"):
         plot.calibration(bins.assign(observed=[0.8, 1.3, 0.5]))
 
@@ -118,3 +120,9 @@ def test_forest_plots_of_wrong_tables_say_so():
         DataError, match=r"evidence: found 4 rows with columns .*expected .* with auprc, evidence, high, low"
     ):
         plot.evidence(agreement(), measure="auprc")
+
+
+def test_nine_models_have_nine_looks():
+    table = pd.DataFrame({"model": list("ABCDEFGHI"), "share": 1.0, "seed": 0, "value": 0.5})
+    lines = plot.few_shot(table).axes[0].lines[:9]
+    assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}) == 9

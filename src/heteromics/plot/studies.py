@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MARKERS = "osD^vP*X"
+_LINES = ("-", "--", ":", "-.")  # for the ninth model and later, whose colour and marker have been
 _NULL = {"auroc": 0.5, "odds_ratio": 1.0, "ratio": 1.0, "lift": 1.0, "difference": 0.0, "rho": 0.0}
 _LOGARITHMIC = ("odds_ratio", "ratio", "lift")
 
@@ -56,14 +58,14 @@ def few_shot(table: pd.DataFrame, *, metric: str = "auroc", negatives: str | Non
     if (drawn["share"] <= 0).any():
         raise DataError(f"few_shot: found a share of {drawn['share'].min():g}, expected shares above 0.")
     figure, (axes,) = new_figure(6.4, 3.8)
-    for (name, colour), marker in zip(colour_of(drawn["model"].astype(str)).items(), _MARKERS * 9, strict=False):
+    for name, look in _looks(drawn["model"].astype(str)).items():
         values = drawn[drawn["model"].astype(str) == name].groupby("share")["value"]
         mean, spread = values.mean(), values.std().fillna(0.0)
         runs = values.size()
         many = f"{runs.min()}" if runs.min() == runs.max() else f"{runs.min()} to {runs.max()}"
         label = f"{name}, {many} seed{'' if runs.max() == 1 else 's'}"
-        axes.plot(mean.index, mean, marker=marker, markersize=4, color=colour, linewidth=1.4, label=label)
-        axes.fill_between(mean.index, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
+        axes.plot(mean.index, mean, **look, markersize=4, linewidth=1.4, label=label)
+        axes.fill_between(mean.index, mean - spread, mean + spread, color=look["color"], alpha=0.18, linewidth=0)
     if metric == "auroc":
         axes.axhline(0.5, color=GREY, linestyle="--", linewidth=1, label="chance")
     axes.set_xscale("log")
@@ -77,6 +79,14 @@ def few_shot(table: pd.DataFrame, *, metric: str = "auroc", negatives: str | Non
     return figure
 
 
+def _looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return colour, marker and line of each name, no two alike before the thirty-third."""
+    return {
+        name: {"color": colour, "marker": _MARKERS[number % len(_MARKERS)], "linestyle": _LINES[number // 8 % 4]}
+        for number, (name, colour) in enumerate(colour_of(names).items())
+    }
+
+
 def calibration(table: pd.DataFrame, *, negatives: str | None = None, title: str = "") -> Figure:
     """Draw observed against predicted shares of matches, the reliability diagram, over the number of pairs in each bin.
 
@@ -85,7 +95,7 @@ def calibration(table: pd.DataFrame, *, negatives: str | None = None, title: str
     table
         One row per bin: ``predicted`` (mean probability), ``observed`` (share of matches) and ``n``, as
         :func:`heteromics.tasks.reliability` and the ``reliability`` of a :class:`heteromics.tasks.MatchingResult` have
-        them; optional ``model`` for several.
+        them; optional ``model`` for several. Of one run of each.
     negatives
         Which to draw; needed where the table has several kinds.
     title
@@ -100,7 +110,8 @@ def calibration(table: pd.DataFrame, *, negatives: str | None = None, title: str
     Raises
     ------
     DataError
-        When the table is empty, lacks a column or what was asked for, or shares are outside 0 to 1.
+        When the table is empty, lacks a column or what was asked for, holds several runs (``protocol, split`` or
+        ``seed``), or shares are outside 0 to 1.
 
     Examples
     --------
@@ -111,19 +122,25 @@ def calibration(table: pd.DataFrame, *, negatives: str | None = None, title: str
     """
     need(table, (), "calibration", row="bin", numeric=("predicted", "observed", "n"))
     table = _only(table, "negatives", negatives, "calibration")
+    for column in ("protocol", "split", "seed"):
+        several = table[column].unique() if column in table else []
+        if len(several) > 1:
+            raise DataError(
+                f"calibration: found {len(several)} values of {column} ({some(several)}), expected one. "
+                f"Fix: choose, such as table[table['{column}'] == {several[0]!r}]."
+            )
     shares = table[["predicted", "observed"]]
     if outside := int(((shares < 0) | (shares > 1)).any(axis=1).sum()):
         raise DataError(f"calibration: {outside} of {len(table)} bins have a share outside 0 to 1.")
     figure, (axes, below) = new_figure(5.0, 5.4, heights=(4, 1))
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfect")
     names = table["model"].astype(str) if "model" in table else [""] * len(table)
-    colours = colour_of(names)
-    for (name, colour), marker in zip(colours.items(), _MARKERS * 9, strict=False):
+    for name, look in _looks(names).items():
         bins = table[np.asarray(names) == name].sort_values("predicted")
         error = float(np.average((bins["predicted"] - bins["observed"]).abs(), weights=bins["n"]))
         label = f"{name}, ECE {error:.3f}".removeprefix(", ")
-        axes.plot(bins["predicted"], bins["observed"], marker=marker, markersize=4, color=colour, label=label)
-        below.plot(bins["predicted"], bins["n"] / bins["n"].sum(), marker=marker, markersize=3, color=colour)
+        axes.plot(bins["predicted"], bins["observed"], **look, markersize=4, label=label)
+        below.plot(bins["predicted"], bins["n"] / bins["n"].sum(), **look, markersize=3)
     axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of matches")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     axes.set_title(title, loc="left", fontsize=11)
