@@ -13,10 +13,10 @@ __all__ = ["FEWEST", "descend"]
 
 FEWEST = 4_096
 """Below this number of targets the exact search is as fast."""
-_GRAPH = 15
+_GRAPH = 10
 """Fewest neighbours of the graph that is descended on. All of them are kept: with pynndescent's pruning of near edges,
 the same recall takes twice as many."""
-_EPSILON = 0.2
+_EPSILON = 0.3
 """How much farther than the last neighbour the search looks on, as a share; pynndescent's own default is 0.1."""
 
 
