@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def few_shot(table: pd.DataFrame, *, metric: str = "auroc", negatives: str | Non
     return figure
 
 
-def _looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
+def _looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return colour, marker and line of each name, no two alike before the thirty-third."""
     return {
         name: {"color": colour, "marker": _MARKERS[number % len(_MARKERS)], "linestyle": _LINES[number // 8 % 4]}
@@ -123,7 +123,7 @@ def calibration(table: pd.DataFrame, *, negatives: str | None = None, title: str
     need(table, (), "calibration", row="bin", numeric=("predicted", "observed", "n"))
     table = _only(table, "negatives", negatives, "calibration")
     for column in ("protocol", "split", "seed"):
-        several = table[column].unique() if column in table else []
+        several = list(table[column].unique()) if column in table else []
         if len(several) > 1:
             raise DataError(
                 f"calibration: found {len(several)} values of {column} ({some(several)}), expected one. "
