@@ -117,9 +117,9 @@ plot.calibration(result.reliability, negatives="hard", title="Hard negatives")
 # A link's *score* is what the log odds of "same cell" would lose without it. Two nulls say how much of that means
 # anything:
 #
-# - **exchanged cells** (`z`, `fdr`): the RNA profile of a cell with the ATAC profile of another of its type, batch and
+# - **exchanged cells** (`z`, `fdr_above`): the RNA profile of a cell with the ATAC profile of another of its type, batch and
 #   depth. What cell types have in common makes no link.
-# - **links as long** (`z_distance`, `fdr_distance`): other links of that length on the same chromosome. What a model
+# - **links as long** (`z_distance`, `fdr_above_distance`): other links of that length on the same chromosome. What a model
 #   gives to every near peak makes no link.
 #
 # Sparse data decide what can be said at all. A pair that would meet in one or two cells by chance cannot be tested, so
@@ -134,15 +134,26 @@ testable = candidates[expected >= 5].reset_index(drop=True)
 links = interpret.links(
     result.model, graph, groups=None, cells=cells, candidates=testable, permutations=5, progress=False
 )
-both = (links["fdr"] <= 0.1) & (links["fdr_distance"] <= 0.1)
-main = ["gene", "peak", "distance", "n_pairs", "score", "z", "fdr", "z_distance", "fdr_distance", "posterior"]
+both = (links["fdr_above"] <= 0.1) & (links["fdr_above_distance"] <= 0.1)
+main = [
+    "gene",
+    "peak",
+    "distance",
+    "n_pairs",
+    "score",
+    "z",
+    "fdr_above",
+    "z_distance",
+    "fdr_above_distance",
+    "posterior",
+]
 links.sort_values("posterior", ascending=False)[main].head(10).round(4)
 
 # %%
 counted = {
     "candidates": len(candidates),
     "tested": len(links),
-    "pass exchanged cells": int((links["fdr"] <= 0.1).sum()),
+    "pass exchanged cells": int((links["fdr_above"] <= 0.1).sum()),
 }
 pd.Series({**counted, "pass both nulls": int(both.sum())}, name="pairs, FDR 0.1")
 
@@ -198,11 +209,12 @@ attributed = interpret.attribute(result.model, graph, some_cells, asked, methods
 interpret.agreement(attributed, methods, k=(30,))[["left", "right", "n", "spearman", "shared", "expected"]].round(2)
 
 # %% [markdown]
-# ## Evidence that had no part in the model
+# ## Evidence beside the model
 #
-# The model knows no distance inside the window, no motif and no correlation of other cells. If its links tend to be
-# promoters, or to agree with the correlation of gene and peak, that is evidence for both; intervals come from drawing
-# whole stretches of the genome. Correlation over all cells sees cell types, which the null of exchanged cells does not.
+# The model knows no distance inside the window and no motif: that its links tend to be promoters is evidence of their
+# own. Correlation is no such evidence. It is of the same cells, those of training among them, and asks nearly what the
+# null of exchanged cells asks; it is here to compare with. Over all cells it sees cell types, which that null does not.
+# Intervals come from drawing whole stretches of the genome.
 
 # %%
 evidence = interpret.evidence_for(links, store, rna=rna, atac=atac)

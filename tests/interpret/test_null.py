@@ -13,6 +13,7 @@ from heteromics.graphs.pairs import EXPRESSES, OPENS
 from heteromics.interpret._null_cells import blocks_of, exchanged
 from heteromics.interpret._null_distance import FEWEST, rewired
 from heteromics.interpret._null_mixture import link_probability
+from heteromics.interpret.null import _Null
 from heteromics.models import Bi2Former, Bi2FormerConfig
 from heteromics.models._links import candidate_keys
 from tests.models.test_bi2former import build, network_of, planted, random_graph
@@ -244,9 +245,9 @@ class TestLinks:
         model, _, found, options = learnt
         own = model.links(both(400), candidates=options["candidates"])
         pd.testing.assert_frame_equal(found[own.columns], own)
-        assert list(found.columns[-11:-1]) == [
-            *("null_mean", "null_sd", "z", "p", "fdr"),
-            *(f"{name}_distance" for name in ("null_mean", "null_sd", "z", "p", "fdr")),
+        assert list(found.columns[-13:-1]) == [
+            *("null_mean", "null_sd", "z", "p", "fdr", "fdr_above"),
+            *(f"{name}_distance" for name in ("null_mean", "null_sd", "z", "p", "fdr", "fdr_above")),
         ]
         assert not found.isna().any(axis=None)
 
@@ -316,3 +317,14 @@ class TestLinks:
         options = {"groups": None, "cells": both(20), "progress": False, **options}
         with pytest.raises(DataError, match=message):
             interpret.links(untrained(graph), graph, **options)
+
+
+def test_links_chosen_above_their_null_hold_the_rate_though_many_avoid():
+    rng = np.random.default_rng(0)
+    z = np.concatenate([rng.normal(size=9_000), rng.normal(-6, 1, 1_000)])
+    rows = len(z)
+    tests = _Null(np.zeros(rows), np.ones(rows), np.full(rows, np.inf)).tests(z)
+    assert ((tests["fdr"] <= 0.05) & (z > 0)).sum() >= 10  # chosen by sign after a two-sided test: all are false
+    assert (tests["fdr_above"] <= 0.05).sum() == 0
+    p = stats.norm.sf(z)
+    np.testing.assert_allclose(tests["fdr_above"], stats.false_discovery_control(p))

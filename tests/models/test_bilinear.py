@@ -133,7 +133,7 @@ def test_cells_features_and_batches_may_come_in_any_order(profiles):
         *(np.abs(correlations(m.variates(rna, atac)[0], expected.variates(rna, atac)[0])) for m in (moved, expected)),
         atol=1e-3,
     )
-    alone = np.concatenate([expected.predict(rna, atac, pair) for pair in pairs[:3]])
+    alone = np.concatenate([expected.predict(rna, atac, pair[None]) for pair in pairs[:3]])
     np.testing.assert_array_equal(expected.predict(AnnData(rna), atac.toarray(), pairs)[:3], alone)
 
 
@@ -189,3 +189,20 @@ def test_misuse_is_explained(call, error, message):
     matcher = BilinearMatcher(3).fit(counts, counts)
     with pytest.raises(error, match=message):
         call(matcher, counts)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (np.zeros((2, 3), int), r"found shape \(2, 3\)"),
+        ([0, 1, 2, 3], r"found shape \(4,\)"),
+        ([[0.7, 1.0]], "of float64, expected row numbers"),
+        ([[0, 1], [0, -1]], r"1 of 2 are outside 400 and 400 rows, the first \[0, -1\]"),
+        ([[400, 0]], "1 of 1 are outside"),
+    ],
+)
+def test_pairs_that_are_no_rows_are_refused(pairs, message):
+    x, y = (np.abs(each) for each in related())
+    model = BilinearMatcher(n_components=3, log_normalise=False).fit(x, y)
+    with pytest.raises(ModelError, match=message):
+        model.predict(x, y, pairs)

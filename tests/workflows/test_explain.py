@@ -65,7 +65,7 @@ def test_counts_are_those_of_the_table(small, everything):
     links, notes = found.links, found.notes
     assert (notes["cells"], notes["tested"], notes["links"]) == (80, len(links), len(links))
     assert notes["kept"] == (links["frequency"] > 0).sum() > 0
-    cells, distance = links["fdr"] <= 0.05, links["fdr_distance"] <= 0.05
+    cells, distance = links["fdr_above"] <= 0.05, links["fdr_above_distance"] <= 0.05
     passed = [notes[f"passed_{null}"] for null in ("cells", "distance", "both")]
     assert passed == [cells.sum(), distance.sum(), (cells & distance).sum()]
 

@@ -43,7 +43,7 @@ def reproduce(
     ] = None,
     protocol: Annotated[
         list[str] | None,
-        typer.Option(help="Only this protocol; again for more. `--protocol list` names them."),
+        typer.Option(help="Of the study protocols, only this one; again for more. `--protocol list` names them."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many, in place of each model's own.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

@@ -84,7 +84,8 @@ def regulatory_network(
         Least log-odds (bits) and largest p-value of the factor's best hit in the peak. Log-odds of long motifs are
         higher by their length, p-values of different motifs compare.
     fdr_max
-        Keep links whose ``fdr`` is not larger and, where there is a ``z``, that are above their null.
+        Keep links whose ``fdr_above`` is not larger; where that is not there, links whose ``fdr`` is not larger and,
+        where there is a ``z``, that are above their null.
     groups
         Keep these groups.
     tf_expressed
@@ -209,7 +210,8 @@ def _checked_evidence(require: Sequence[Evidence]) -> list[Evidence]:
 
 def _chosen(links: DataFrame, fdr_max: float | None, groups: Sequence[str] | None) -> DataFrame:
     """Return the links asked for with the columns a network keeps; links without groups are of one."""
-    need_columns(links, ["gene", "peak", "score", *(["fdr"] if fdr_max is not None else [])], "links")
+    fdr = "fdr_above" if "fdr_above" in links else "fdr"
+    need_columns(links, ["gene", "peak", "score", *([fdr] if fdr_max is not None else [])], "links")
     kept = links if "group" in links else links.assign(group=ONE_GROUP)
     kept = kept[["gene", "peak", "group", "score", *link_columns(kept)]]
     kept = kept.astype({"gene": str, "peak": str, "group": str})
@@ -221,7 +223,8 @@ def _chosen(links: DataFrame, fdr_max: float | None, groups: Sequence[str] | Non
             )
         kept = kept[kept["group"].isin(list(groups))]
     if fdr_max is not None:
-        kept = kept[(kept["fdr"] <= fdr_max) & (kept["z"] > 0 if "z" in kept else True)]
+        above = True if fdr == "fdr_above" or "z" not in kept else kept["z"] > 0
+        kept = kept[(kept[fdr] <= fdr_max) & above]
     twice = kept.duplicated(["gene", "peak", "group"])
     if twice.any():
         rows = kept[twice]

@@ -155,7 +155,7 @@ class Bi2FormerConfig:
         back = [self.heads * key] if self.directions == "separate" else []
         return [self.heads * key, self.hidden, self.hidden, *back]
 
-    def without(self, *parts: Literal["ids", "attributes", "pruning", "edges"]) -> Bi2FormerConfig:
+    def without(self, *parts: Part) -> Bi2FormerConfig:
         """Return the config with parts of the model taken out: the ablations of the paper.
 
         ``"ids"`` and ``"attributes"`` of nodes; ``"pruning"``: threshold and top-k; ``"edges"``: the mask, so that
@@ -216,6 +216,7 @@ class Bi2FormerConfig:
         )
 
 
+Part = Literal["ids", "attributes", "pruning", "edges"]
 _ABLATIONS: dict[str, dict[str, Any]] = {
     "ids": {"ids": False, "sparse_ids": False},
     "attributes": {"attributes": False},

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from heteromics.errors import ModelError
 from heteromics.models._bi2former_config import Bi2FormerConfig
-from heteromics.models._pair_nodes import FeatureTable, Nodes, PairNetwork
+from heteromics.models._pair_nodes import FeatureTable, Nodes, PairNetwork, classifier
 from heteromics.nn.bipartite import (
     BipartiteMessages,
     DistanceBias,
@@ -253,15 +253,7 @@ def _classifier(config: Bi2FormerConfig) -> nn.Module:
     width = config.hidden
     if config.classifier == "linear":
         return nn.Linear(2 * width, 2)
-    return nn.Sequential(
-        nn.Linear(2 * width, width),
-        nn.ReLU(),
-        nn.Dropout(config.dropout),
-        nn.Linear(width, width // 2),
-        nn.ReLU(),
-        nn.Dropout(config.dropout),
-        nn.Linear(width // 2, 2),
-    )
+    return classifier(width, config.dropout)
 
 
 def pools_self(config: Bi2FormerConfig) -> bool:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from heteromics.models._pair_baseline_config import PairBaselineConfig, PairGCNIIConfig, PairTransformerConfig
 from heteromics.models._pair_neighbours import Neighbours, neighbours
-from heteromics.models._pair_nodes import FeatureTable, Nodes, PairNetwork
+from heteromics.models._pair_nodes import FeatureTable, Nodes, PairNetwork, classifier
 from heteromics.nn.segments import segment_mean
 
 if TYPE_CHECKING:
@@ -54,19 +54,6 @@ class PairBaselineNetwork(PairNetwork):
     def passed(self, states: Tensor, batch: PairBatch) -> Tensor:
         """Pass the projected inputs of all genes and peaks, (NR + NA, D), through the layers."""
         raise NotImplementedError
-
-
-def classifier(width: int, dropout: float) -> nn.Module:
-    """Return the published classifier of two readouts side by side."""
-    return nn.Sequential(
-        nn.Linear(2 * width, width),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-        nn.Linear(width, width // 2),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-        nn.Linear(width // 2, 2),
-    )
 
 
 class MLPNetwork(PairBaselineNetwork):

@@ -250,3 +250,16 @@ class PairNetwork(nn.Module):
 
     genes: Nodes
     peaks: Nodes
+
+
+def classifier(width: int, dropout: float) -> nn.Module:
+    """Return the published classifier of two readouts side by side."""
+    return nn.Sequential(
+        nn.Linear(2 * width, width),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(width, width // 2),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(width // 2, 2),
+    )

@@ -36,6 +36,26 @@ def as_dense(data: Any) -> Float:
     return np.asarray(matrix, dtype=np.float64)
 
 
+def checked_pairs(pairs: ArrayLike, rows: int, columns: int) -> NDArray[np.int64]:
+    """Return pairs of rows of two tables as int64, shape (n, 2).
+
+    Raises
+    ------
+    ModelError
+        For another shape, other values than integers, or rows that are not there.
+    """
+    given = np.asarray(pairs)
+    if given.ndim != 2 or given.shape[1] != 2 or (given.size and given.dtype.kind not in "iu"):
+        raise ModelError(f"pairs: found shape {given.shape} of {given.dtype}, expected row numbers of shape (n, 2).")
+    outside = ((given < 0) | (given >= (rows, columns))).any(axis=1)
+    if outside.any():
+        raise ModelError(
+            f"pairs: {int(outside.sum())} of {len(given)} are outside {rows} and {columns} rows, the first "
+            f"{given[outside][0].tolist()}."
+        )
+    return given.astype(np.int64)
+
+
 class FeatureMean:
     """Predict the training mean of every target, whatever the cell.
 
@@ -216,8 +236,8 @@ class CellTypeMatcher:
         pairs
             Rows of ``first`` and of ``second``, shape (n, 2), integers.
         """
-        rows = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
         left, right = self.probabilities(first, second)
+        rows = checked_pairs(pairs, len(left), len(right))
         return np.einsum("nt,nt->n", left[rows[:, 0]], right[rows[:, 1]])
 
     def probabilities(self, first: Any, second: Any) -> tuple[Float, Float]:

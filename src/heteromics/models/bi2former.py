@@ -101,7 +101,12 @@ class Bi2Former(PairModel):
         import pandas as pd
 
         graph = self._graph_or_own(graph)
-        rows = np.asarray(pairs, dtype=np.int64)
+        rows = np.asarray(pairs)
+        if rows.size and rows.dtype.kind not in "iu":
+            raise ModelError(
+                f"pairs: found {rows.dtype}, expected row numbers. Fix: of a mask take np.flatnonzero(mask)."
+            )
+        rows = rows.astype(np.int64)
         rows = np.stack([rows, rows], axis=1) if rows.ndim == 1 else rows
         labels, code = _groups(groups, len(rows))
         peaks = graph.num_nodes("peak")

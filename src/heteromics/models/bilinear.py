@@ -15,7 +15,7 @@ from scipy import sparse
 
 from heteromics.errors import DataError, ModelError
 from heteromics.models._io import SavedModel, load_model, save_model
-from heteromics.models.baselines import _check_rows, _fit_svd, as_csr, log_normalised
+from heteromics.models.baselines import _check_rows, _fit_svd, as_csr, checked_pairs, log_normalised
 
 Float = NDArray[np.float64]
 FOLDS = 5
@@ -136,8 +136,8 @@ class BilinearMatcher:
         """
         from scipy.special import expit
 
-        rows = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
         left, right = self.variates(first, second)
+        rows = checked_pairs(pairs, len(left), len(right))
         return expit(log_density_ratio(left[rows[:, 0]], right[rows[:, 1]], self.correlations))
 
     def variates(self, first: Any, second: Any) -> tuple[Float, Float]:

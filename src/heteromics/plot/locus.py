@@ -60,7 +60,7 @@ def locus(
     most
         How many of the strongest links are drawn as arcs.
     fdr_max
-        Links with a larger ``fdr`` are drawn dashed and grey.
+        Links with a larger ``fdr_above``, or ``fdr`` where that is not there, are drawn dashed and grey.
 
     Returns
     -------
@@ -162,7 +162,8 @@ def _flag(table: pd.DataFrame, name: str) -> NDArray[np.bool_]:
 
 def _sure(links: pd.DataFrame, fdr_max: float) -> NDArray[np.bool_]:
     """Return which links pass; those without a false discovery rate do not, where others have one."""
-    return links["fdr"].to_numpy(float) <= fdr_max if "fdr" in links else np.ones(len(links), bool)
+    column = next((name for name in ("fdr_above", "fdr") if name in links), None)
+    return np.ones(len(links), bool) if column is None else links[column].to_numpy(float) <= fdr_max
 
 
 def _draw_arcs(axes: Axes, tss: float, links: pd.DataFrame, fdr_max: float) -> None:

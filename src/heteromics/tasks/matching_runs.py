@@ -115,7 +115,7 @@ def _record(
     folder: Path | None,
 ) -> dict[str, Any]:
     asked = _asked(each, mark)
-    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=int).encode()).hexdigest()
     words = re.sub(r"[^\w.]+", "-", "-".join(map(str, [*each.labels.values(), each.contender.name])).lower())
     path = None if folder is None else folder / f"{words[:80]}-{digest[:16]}.json"
     if path is not None and path.is_file():

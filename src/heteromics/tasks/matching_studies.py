@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from heteromics.data.splits import TRAIN, few_cells
 from heteromics.errors import DataError, some
+from heteromics.models._bi2former_config import Part
 from heteromics.models.bi2former import Bi2FormerConfig
 from heteromics.tasks._paired import LEFT_OUT, paired_rows, split_paired
 from heteromics.tasks.matching_models import DEFAULT, Contender, contenders
@@ -281,18 +282,15 @@ def ablated(config: Bi2FormerConfig) -> dict[str, Bi2FormerConfig]:
     >>> list(ablated(Bi2FormerConfig()))
     ['none', 'ids', 'attributes', 'pruning', 'edges', 'attributes, pruning and edges']
     """
-    weights = "sigmoid" if config.weights == "published" else config.weights
-    pruning: dict[str, Any] = {"top_k": None, "threshold": None, "weights": weights}
-    attributes, edges = {"attributes": False}, {"mask": "none"}
-    off: dict[str, dict[str, Any]] = {
-        "none": {},
-        "ids": {"ids": False, "sparse_ids": False},
-        "attributes": attributes,
-        "pruning": pruning,
-        "edges": edges,
-        "attributes, pruning and edges": {**attributes, **pruning, **edges},
+    off: dict[str, tuple[Part, ...]] = {
+        "none": (),
+        "ids": ("ids",),
+        "attributes": ("attributes",),
+        "pruning": ("pruning",),
+        "edges": ("edges",),
+        "attributes, pruning and edges": ("attributes", "pruning", "edges"),
     }
-    return {name: replace(config, **changes) for name, changes in off.items()}
+    return {name: config.without(*parts) for name, parts in off.items()}
 
 
 def ablations(

@@ -240,8 +240,8 @@ def _some_left(pairs: pd.DataFrame, asked: int, least: float, cells: int) -> pd.
 
 
 def _counts(links: pd.DataFrame) -> dict[str, int]:
-    """Count rows, those the model kept in any cell, and those that pass each null and both."""
-    cells, distance = links["fdr"] <= FDR, links["fdr_distance"] <= FDR
+    """Count rows, those the model kept in any cell, and those above each null and both; pairs that avoid are none."""
+    cells, distance = links["fdr_above"] <= FDR, links["fdr_above_distance"] <= FDR
     return {
         "links": len(links),
         "kept": int((links["frequency"] > 0).sum()),

@@ -218,7 +218,7 @@ def _possible(protocols: Sequence[str] | None, graph: HeteroGraph) -> dict[str, 
     if protocols is not None:
         return {name: PROTOCOLS[name] for name in protocols}
     batches = len(graph.meta["categories"].get("batch", ()))
-    enough = {"cell": 1, "batch": 3}
+    enough = {"cell": 2, "batch": 3}
     return {name: each for name, each in PROTOCOLS.items() if each.within is None or batches >= enough[each.split]}
 
 
