@@ -117,10 +117,10 @@ plot.calibration(result.reliability, negatives="hard", title="Hard negatives")
 # A link's *score* is what the log odds of "same cell" would lose without it. Two nulls say how much of that means
 # anything:
 #
-# - **exchanged cells** (`z`, `fdr_above`): the RNA profile of a cell with the ATAC profile of another of its type, batch and
-#   depth. What cell types have in common makes no link.
-# - **links as long** (`z_distance`, `fdr_above_distance`): other links of that length on the same chromosome. What a model
-#   gives to every near peak makes no link.
+# - **exchanged cells** (`z`, `fdr_above`): the RNA profile of a cell with the ATAC profile of another of its type,
+#   batch and depth. What cell types have in common makes no link.
+# - **links as long** (`z_distance`, `fdr_above_distance`): other links of that length on the same chromosome. What
+#   a model gives to every near peak makes no link.
 #
 # Sparse data decide what can be said at all. A pair that would meet in one or two cells by chance cannot be tested, so
 # pairs that are expected to meet in fewer than five cells are left out first; expectation knows only how many cells
