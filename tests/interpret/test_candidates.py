@@ -166,8 +166,15 @@ def test_candidates_carry_the_names_of_the_graph():
     assert found["gene"].tolist() == ["ENSG00.1", "ENSG02.1", "ENSG05.1"]
     assert found["peak"].tolist() == [atac.var_names[i] for i in (3, 9, 3)]
     assert candidate_links(graph, store, within_bp=40)["distance"].tolist() == [10, 40]
-    fewer = bipartite(rna[:, [i for i in range(14) if i not in (2, 5)]], atac, store)
-    assert candidate_links(fewer, store)["gene"].tolist() == ["ENSG00.1"]
+    assert found.attrs["match"] == {"pairs": 3, "pairs_absent": 0, "genes_absent": [], "peaks_absent": []}
+    fewer = candidate_links(bipartite(rna[:, [i for i in range(14) if i not in (2, 5)]], atac, store), store)
+    assert fewer["gene"].tolist() == ["ENSG00.1"]
+    absent = {"genes_absent": ["ENSG02", "ENSG05"], "peaks_absent": []}
+    assert fewer.attrs["match"] == {"pairs": 3, "pairs_absent": 2, **absent}
+    rna.var_names = [*rna.var_names[:-1], "G5"]  # a second name of ENSG05
+    twice = candidate_links(bipartite(rna, atac, store), store)
+    assert sorted(twice["gene"]) == ["ENSG00.1", "ENSG02.1", "ENSG05.1", "G5"]
+    assert twice["distance"].tolist() == [10, 900, 40, 40]
     store.info = {**store.info, "recipe_hash": "1"}
     with pytest.raises(GraphError, match=r"store\.duckdb: .* a store of recipe 0, this one has recipe 1\. Fix"):
         candidate_links(graph, store)

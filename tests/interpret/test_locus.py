@@ -73,6 +73,20 @@ def test_far_links_are_left_out_and_counted(made):
         locus_tables(own[away > reach], wanted["gene"], graph, store, reach_bp=0)
 
 
+def test_a_peak_without_a_place_is_named_and_drawn_nowhere(made):
+    made, graph, store, links = made
+    wanted = named(made)["gene"]
+    lost = links[links["gene"] == wanted]["peak"].iloc[0]
+    atac = made.mdata["atac"].copy()
+    atac.var_names = ["chrUn:5-9" if name == lost else name for name in atac.var_names]
+    other = bipartite(made.mdata["rna"], atac, store)
+    links = links.assign(peak=links["peak"].replace(lost, "chrUn:5-9"))
+    drawn = locus_tables(links, wanted, other, store, reach_bp=None)["links"]
+    assert drawn.attrs["unplaced"] == ["chrUn:5-9"]
+    assert "chrUn:5-9" not in set(drawn["peak"])
+    assert len(drawn) == (links["gene"] == wanted).sum() - 1 > 0
+
+
 def test_motif_hits_of_a_factor_by_gene_and_by_motif(made):
     made, graph, store, links = made
     hits = store.frame("motif_peak")

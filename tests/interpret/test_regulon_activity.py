@@ -192,7 +192,7 @@ def test_known_targets_come_under_the_names_of_the_data(tmp_path):
     made = tables()
     with PriorStore.open(write_store(tmp_path / "toy.duckdb", made)) as store:
         names = [f"s{i}" for i in range(8)] + ["E08", "nope"]  # symbols in any case, an identifier
-        found = store_regulons(store, names)
+        found, twice = store_regulons(store, names), store_regulons(store, [*names, "E03"])
         one = store_regulons(store, names, sources=["one"])
         with pytest.raises(DataError, match="sources: three not among the collections of the store: one, two"):
             store_regulons(store, names, sources=["three"])
@@ -211,6 +211,11 @@ def test_known_targets_come_under_the_names_of_the_data(tmp_path):
         assert row.weight == max(one["weight"] for one in expected[(row.tf, row.gene)])
     lost = {(row["tf_id"], row["gene_id"]) for row in made["tf_gene"] if int(row["gene_id"][1:]) > 8}
     assert found.attrs["match"]["targets_absent"] == len(lost)
+    assert found.attrs["match"]["genes_absent"] == sorted({gene for _, gene in lost})
+    assert found.attrs["match"]["second_names"] == []
+    assert twice.attrs["match"]["second_names"] == ["E03"]
+    assert {*found[found["gene"] == "s3"]["tf"]} == {*twice[twice["gene"] == "E03"]["tf"]} != set()
+    assert len(twice) == len(found) + (found["gene"] == "s3").sum()
     assert 0 < len(one) < len(found)
     without = {key: rows for key, rows in made.items() if key != "tf_gene"}
     with (

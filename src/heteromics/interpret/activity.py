@@ -46,8 +46,10 @@ def store_regulons(store: PriorStore, genes: Sequence[str], *, sources: Sequence
     Returns
     -------
     DataFrame
-        ``tf, gene, sign, weight``; ``tf`` is the symbol of the store. Targets that the data lack are left out;
-        ``attrs["match"]`` counts them.
+        ``tf, gene, sign, weight``; ``tf`` is the symbol of the store. Targets that the data lack are left out, one that
+        two names of the data mean stands under each. ``attrs["match"]`` counts ``targets`` (pairs) and
+        ``targets_absent``, and names genes of the store that the data lack and second names of the data:
+        ``genes_absent, second_names``.
 
     Raises
     ------
@@ -68,19 +70,23 @@ def store_regulons(store: PriorStore, genes: Sequence[str], *, sources: Sequence
     pairs = by.agg(weight=("weight", "max"), up=("sign", "max"), down=("sign", "min")).reset_index()
     pairs["sign"] = pairs["up"].clip(lower=0) + pairs["down"].clip(upper=0)
     found = stored_genes(list(dict.fromkeys(map(str, genes))), store)["gene_id"].dropna()
-    name_of = pd.Series(found.index, index=found.to_numpy())
-    pairs["gene"] = pairs["gene_id"].map(name_of[~name_of.index.duplicated()])
+    names = pd.DataFrame({"gene_id": found.to_numpy(), "gene": found.index})
     symbols = store.frame("gene").set_index("gene_id")["symbol"]
     pairs["tf"] = pairs["tf_id"].map(symbols)
     pairs["tf"] = pairs["tf"].where(~_shared(pairs["tf_id"], pairs["tf"]), pairs["tf_id"])
-    kept = pairs.dropna(subset=["gene"])
+    kept, absent = pairs.merge(names, on="gene_id"), ~pairs["gene_id"].isin(names["gene_id"])
     if kept.empty:
         raise DataError(
             f"none of the {pairs['gene_id'].nunique()} targets in {store.path} is among {len(genes)} genes: "
             f"{some(genes)}. Fix: take a store of the same species."
         )
     regulons = kept[["tf", "gene", "sign", "weight"]].reset_index(drop=True)
-    regulons.attrs["match"] = {"targets": len(pairs), "targets_absent": len(pairs) - len(kept)}
+    regulons.attrs["match"] = {
+        "targets": len(pairs),
+        "targets_absent": int(absent.sum()),
+        "genes_absent": sorted(pairs.loc[absent, "gene_id"].unique()),
+        "second_names": names.loc[names.duplicated("gene_id"), "gene"].tolist(),
+    }
     return regulons
 
 

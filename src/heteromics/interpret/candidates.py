@@ -45,7 +45,10 @@ def candidate_links(graph: HeteroGraph, store: PriorStore, within_bp: int | None
     Returns
     -------
     DataFrame
-        ``gene, peak, distance, signed_offset, weight`` in the order of the store; see its table ``gene_peak``.
+        ``gene, peak, distance, signed_offset, weight`` in the order of the store; see its table ``gene_peak``. Where
+        two names of the graph mean one gene or peak of the store, its pairs stand under each. ``attrs["match"]`` counts
+        ``pairs`` of the store, ``pairs_absent`` of which the graph lacks an end, and names these ends:
+        ``genes_absent, peaks_absent``.
 
     Raises
     ------
@@ -58,14 +61,16 @@ def candidate_links(graph: HeteroGraph, store: PriorStore, within_bp: int | None
         raise GraphError(f"{store.path}: {why}. Fix: open the store the graph was built from, or build it again.")
     links = store.frame("gene_peak")
     links = links if within_bp is None else links[links["distance"] <= within_bp]
-    found = {}
+    table, absent = links.assign(pair=np.arange(len(links))), {}
     for side in ("gene", "peak"):
         row = graph.ndata(side)["store_row"].numpy()
         ids = store.frame(side)[f"{side}_id"].to_numpy()
-        name_of = dict(zip(ids[row[row >= 0]], graph.names[side][row >= 0], strict=True))
-        found[side] = links[f"{side}_id"].map(name_of)
-    table = pd.DataFrame(found).join(links[["distance", "signed_offset", "weight"]])
-    return table.dropna(subset=["gene", "peak"]).reset_index(drop=True)
+        names = pd.DataFrame({f"{side}_id": ids[row[row >= 0]], side: graph.names[side][row >= 0]})
+        absent[f"{side}s_absent"] = sorted(set(links[f"{side}_id"]) - set(names[f"{side}_id"]))
+        table = table.merge(names, on=f"{side}_id")
+    table = table.sort_values("pair", kind="stable", ignore_index=True)
+    table.attrs["match"] = {"pairs": len(links), "pairs_absent": len(links) - table["pair"].nunique(), **absent}
+    return table[["gene", "peak", "distance", "signed_offset", "weight"]]
 
 
 def distance_links(candidates: DataFrame) -> DataFrame:

@@ -54,8 +54,9 @@ def locus_tables(
     -------
     dict
         Keyword arguments of :func:`heteromics.plot.locus`: ``gene, links, genes, parts, tracks, motifs``. ``links`` has
-        in ``attrs["beyond_reach"]`` the number of links that were left out as too far. Openness is the share of cells
-        of the type, or of all cells, in which the peak is open.
+        in ``attrs["beyond_reach"]`` the number of links that were left out as too far, and in ``attrs["unplaced"]`` the
+        names of peaks that the store has no place for, left out too. Openness is the share of cells of the type, or of
+        all cells, in which the peak is open.
 
     Raises
     ------
@@ -74,6 +75,7 @@ def locus_tables(
     row = of_graph.loc[[name]].iloc[0]
     own, peaks = _links_of(links, name, group), store.frame("peak")
     place = graph.ndata("peak")["store_row"].numpy()[graph.index("peak", own["peak"])]
+    unplaced, own, place = own["peak"][place < 0].tolist(), own[place >= 0], place[place >= 0]
     own = own.assign(**{column: peaks[column].to_numpy()[place] for column in ("peak_id", "chrom_start", "chrom_end")})
     near = np.ones(len(own), dtype=bool)
     if reach_bp is not None:
@@ -81,12 +83,13 @@ def locus_tables(
     if not near.any():
         raise DataError(
             f"gene '{gene}': none of its {len(own)} links{f' of {group}' if group else ''} is within {reach_bp} bp of "
-            "its transcription start. Fix: a larger reach_bp, or another gene."
+            f"its transcription start; peaks of {len(unplaced)} more have no place in the store. "
+            "Fix: a larger reach_bp, or another gene."
         )
     tracks = openness(graph, own.loc[near, "peak"])
     share = tracks["all cells" if group is None else group]
     drawn = own[near].assign(openness=share.to_numpy()).reset_index(drop=True)
-    drawn.attrs["beyond_reach"] = int((~near).sum())
+    drawn.attrs |= {"beyond_reach": int((~near).sum()), "unplaced": unplaced}
     tall = tracks.drop(columns="all cells").melt(ignore_index=False, var_name="group", value_name="openness")
     tall = tall.join(drawn.set_index("peak")[["chrom_start", "chrom_end"]]).reset_index(drop=True)
     shown = genes[genes["chrom"] == row["chrom"]].reset_index(drop=True)
