@@ -9,7 +9,8 @@ from heteromics.errors import DataError, ModelError
 from heteromics.models import Bi2Former, Bi2FormerConfig
 from heteromics.tasks import Contender, paired_rows, run_matching, split_paired
 from heteromics.tasks import metrics as measure
-from heteromics.tasks.matching import _probability
+from heteromics.tasks.matching import Scale
+from heteromics.tasks.matching_scores import score
 from tests.tasks.test_matching import typed_graph
 
 TINY = Bi2FormerConfig(id_width=4, hidden=4, key_width=4, max_epochs=1)
@@ -39,22 +40,51 @@ def test_models_in_one_run_are_those_of_runs_of_their_own(both):
     pd.testing.assert_series_equal(both.pairs["one"], both.pairs["two"], check_names=False)
     pd.testing.assert_series_equal(both.pairs["one"], alone.pairs["Bi2Former"], check_names=False)
     pd.testing.assert_series_equal(both.pairs["CellTypeMatcher"], alone.pairs["CellTypeMatcher"])
-    assert both.thresholds == {"CellTypeMatcher": alone.thresholds["CellTypeMatcher"], "one": 0.5, "two": 0.5}
-    assert set(both.scales) == {"CellTypeMatcher"}
-    assert set(both.seconds) == {"CellTypeMatcher", "one", "two"}
+    assert both.scales["one"] == both.scales["two"] == alone.scales["Bi2Former"]
+    assert both.scales["CellTypeMatcher"] == alone.scales["CellTypeMatcher"]
+    assert set(both.scales) == set(both.seconds) == {"CellTypeMatcher", "one", "two"}
 
 
-def test_calibration_is_of_the_kept_scores(both):
+def test_calibration_is_of_the_kept_scores_scaled_alike_for_models_and_controls(both):
     table = both.metrics.set_index(["model", "negatives", "metric"])["value"]
     for kind, part in both.pairs.groupby("negatives"):
-        for model in both.thresholds:
-            probability = _probability(part[model], both.scales.get(model))
+        for model in ("CellTypeMatcher", "one"):
+            probability = both.scales[model](part[model])
             assert table[model, kind, "brier"] == pytest.approx(measure.brier(part["label"], probability))
+            assert table[model, kind, "accuracy"] == ((probability > 0.5) == part["label"]).mean()
             bins = both.reliability.query("model == @model and negatives == @kind")
             gap = np.average((bins["predicted"] - bins["observed"]).abs(), weights=bins["n"])
             assert table[model, kind, "ece"] == pytest.approx(gap)
             assert bins["n"].sum() == len(part)
+        assert table["one", kind, "accuracy_raw"] == ((part["one"] > 0.5) == part["label"]).mean()
+        assert table["one", kind, "brier_raw"] == pytest.approx(measure.brier(part["label"], part["one"]))
+        own = measure.expected_calibration_error(part["label"], part["one"])
+        assert table["one", kind, "ece_raw"] == pytest.approx(own)
     assert table["CellTypeMatcher", "easy", "brier"] < 0.1
+    raw = both.metrics[both.metrics["metric"].str.endswith("_raw")]
+    assert set(raw["model"]) == {"one", "two"}  # the chance that types are alike is not that of one cell
+
+
+def test_probabilities_that_are_wrong_by_a_known_curve_are_set_right():
+    rng = np.random.default_rng(0)
+    right = rng.uniform(0.02, 0.98, 20_000)
+    labels = (rng.random(20_000) < right).astype(int)
+    log_odds = np.log(right / (1 - right))
+    told = (1 / (1 + np.exp(-(4 * log_odds + 2)))).astype(np.float32)  # too sure, and too often
+    scale = Scale.fit(labels[:10_000], told[:10_000], probability=True)
+    assert (scale.slope, scale.intercept) == (pytest.approx(0.25, rel=0.1), pytest.approx(-0.5, abs=0.1))
+    pairs = pd.DataFrame({"negatives": "easy", "label": labels[10_000:], "model": told[10_000:]})
+    found = score(pairs, {"model": scale}).set_index("metric")["value"]
+    assert found["ece"] < 0.02 < 0.1 < found["ece_raw"]
+    assert found["brier"] < found["brier_raw"]
+    assert found["accuracy"] > found["accuracy_raw"]
+    assert np.isfinite(scale(np.float32([0, 1]))).all()
+
+
+def test_a_falling_scale_does_not_turn_the_curve_of_the_scores():
+    pairs = pd.DataFrame({"negatives": "easy", "label": [1, 1, 0, 0], "model": [0.9, 0.7, 0.4, 0.1]})
+    found = score(pairs, {"model": Scale(-1.0, 0.0, probability=True)}).set_index("metric")["value"]
+    assert (found["auroc"], found["auprc"], found["accuracy_raw"], found["accuracy"]) == (1, 1, 1, 0)
 
 
 def test_controls_alone_leave_no_model():
@@ -74,7 +104,7 @@ def test_every_known_model_can_be_run():
     result = run_matching(graph, codes, models=[*asked, "BilinearMatcher"], max_epochs=1, **QUIET)
     assert list(result.models) == names
     assert np.isfinite(result.pairs[[*names, "BilinearMatcher"]]).all().all()
-    assert set(result.scales) == {"BilinearMatcher"}
+    assert {name for name, scale in result.scales.items() if scale.probability} == {*names, "BilinearMatcher"}
 
 
 @pytest.mark.parametrize(

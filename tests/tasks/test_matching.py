@@ -19,7 +19,7 @@ from heteromics.tasks import (
     paired_rows,
     run_matching,
 )
-from heteromics.tasks.matching import best_threshold, depth_scores
+from heteromics.tasks.matching import depth_scores
 from heteromics.tasks.pairs import shared_cells, split_pairs
 from tests.models.test_bi2former import build
 
@@ -119,7 +119,7 @@ def test_the_protocol_scores_test_cells_alone_beside_cell_types():
     result = run_matching(graph, codes, config=config, negatives="easy", device="cpu", progress=False)
     assert set(result.pairs["rna_cell"]) | set(result.pairs["atac_cell"]) <= {f"c{i}" for i in range(65, 90)}
     table = result.metrics.set_index(["model", "negatives", "metric"])["value"]
-    assert len(table) == 3 * 2 * 6
+    assert len(table) == 2 * (3 * 6 + 3)
     assert table["CellTypeMatcher", "easy", "auroc"] > 0.95
     assert table["CellTypeMatcher", "hard", "auroc"] < 0.75
     hard = result.pairs[result.pairs["negatives"] == "hard"]
@@ -129,7 +129,7 @@ def test_the_protocol_scores_test_cells_alone_beside_cell_types():
     for model in ("Bi2Former", "CellTypeMatcher", "DepthMatcher"):
         expected = reference.roc_auc_score(hard["label"], hard[model])
         assert table[model, "hard", "auroc"] == pytest.approx(expected)
-        right_side = (hard[model] > result.thresholds[model]) == hard["label"]
+        right_side = (result.scales[model](hard[model]) > 0.5) == hard["label"]
         assert table[model, "hard", "accuracy"] == pytest.approx(right_side.mean())
     again = run_matching(graph, np.repeat([0, 1, 2], [50, 15, 25]), config=config, negatives="easy", progress=False)
     assert again.metrics.equals(result.metrics)
@@ -166,14 +166,6 @@ def test_cells_are_paired_by_name():
     rows, types = paired_rows(graph)
     assert rows.tolist() == [[i, 11 - i] for i in range(1, 12)]
     assert types.tolist() == [list("abc")[code] for code in graph.ndata("rna_cell")["cell_type"].tolist()[1:]]
-
-
-def test_the_threshold_is_the_best_there_is():
-    rng = np.random.default_rng(0)
-    for _ in range(30):
-        labels, scores = rng.integers(0, 2, 15), rng.integers(0, 6, 15) / 5
-        best = max(accuracy(labels, scores, t) for t in [-1.0, *np.unique(scores)])
-        assert accuracy(labels, scores, best_threshold(labels, scores)) == pytest.approx(best)
 
 
 def test_scores_agree_with_counting_by_hand():

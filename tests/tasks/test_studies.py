@@ -9,6 +9,7 @@ import pytest
 from heteromics.errors import DataError
 from heteromics.graphs.hashing import graph_hash
 from heteromics.models import Bi2FormerConfig
+from heteromics.models._pair_training import MatchingPlan
 from heteromics.tasks import (
     Contender,
     Protocol,
@@ -34,6 +35,7 @@ from tests.workflows.small import make_files
 
 QUIET = {"device": "cpu", "progress": False}
 CONTROLS = ("CellTypeMatcher", "DepthMatcher")
+DIGEST = runs_module.code_digest()
 MODEL = Contender("tiny", "Bi2Former", TINY)
 PROTOCOLS = {"pairs, easy": Protocol("pairs", "easy"), "cells, easy": Protocol("cell", "easy", redraw=False)}
 
@@ -85,7 +87,7 @@ def test_protocols_are_repeated_with_new_splits_and_identical_pairs(asked):
     table = repeat_matching(graph, PROTOCOLS, models=CONTROLS, seeds=(0, 1), **QUIET)
     assert len(table) == 2 * 2 * 6 * (1 + 3)
     assert list(table.columns) == [
-        "protocol", "seed", "model", "split", "negatives", "metric", "value", "seconds", "epochs",
+        "protocol", "seed", "model", "split", "negatives", "metric", "value", "seconds", "epochs", "peak_mb", "code",
     ]  # fmt: skip
     leaking = table["protocol"] == "pairs, easy"
     assert set(table.loc[leaking, "split"]) == {LEAKING}
@@ -121,12 +123,55 @@ def test_finished_runs_are_read_back_and_others_are_not(asked, tmp_path):
     assert len(asked) == 8
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json"] * 8
     kept = read_runs(tmp_path)
-    assert len(kept) == 4 * 6 * (1 + 3)
+    assert len(kept) == 2 * (9 + 6) * (1 + 3)
     bins = read_runs(tmp_path, "reliability")
     assert {"protocol", "seed", "model", "negatives", "n", "predicted", "observed"} <= set(bins)
     record = json.loads(next(iter(sorted(tmp_path.glob("*tiny*.json")))).read_text())
     assert record["asked"]["config"]["hidden"] == 4
-    assert len(record["history"]) == record["labels"]["epochs"] == 1
+    assert len(record["history"]) == record["cost"]["epochs"] == 1
+    assert (record["made"]["code"], record["made"]["device"]) == ([runs_module.code_digest()], "cpu")
+
+
+def test_what_a_graph_says_beside_its_nodes_and_edges_is_another_run(asked, tmp_path):
+    graph, plan = graph_with_summaries(), {"pairs, easy": PROTOCOLS["pairs, easy"]}
+    options = {"models": ["DepthMatcher"], "seeds": np.arange(1), "folder": tmp_path, **QUIET}
+    repeat_matching(graph, plan, **options)
+    for key, value in (("within_bp", 5), ("mask", "window"), ("attribute_names", {"gene": ["mean"], "peak": []})):
+        graph.meta[key] = value
+        repeat_matching(graph, plan, **options)
+    assert len(asked) == 4
+    repeat_matching(graph, plan, **options)
+    assert len(asked) == 4
+
+
+def test_code_is_told_and_costs_no_run(asked, tmp_path, monkeypatch, capsys):
+    graph, plan = graph_with_summaries(), {"pairs, easy": PROTOCOLS["pairs, easy"]}
+    options = {"models": ["DepthMatcher"], "folder": tmp_path, "device": "cpu"}
+    repeat_matching(graph, plan, seeds=(0,), **options)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("DepthMatcher; protocol pairs, easy; seed 0: AUROC 0.")
+    assert line.endswith("(easy); 0 s, 0 epochs")
+    monkeypatch.setattr(runs_module, "code_digest", lambda: "other")
+    table = repeat_matching(graph, plan, seeds=(0, 1), **options)
+    assert len(asked) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert table.groupby("seed")["code"].unique().map(list).tolist() == [[DIGEST], ["other"]]
+    assert summarise_runs(table)["code"].tolist() == [f"{DIGEST}, other"]
+    assert (table["peak_mb"] > 50).all()
+
+
+def test_the_digest_is_of_the_sources_that_compute(tmp_path, monkeypatch):
+    for room in runs_module.ROOMS:
+        (tmp_path / room / "below").mkdir(parents=True)
+        (tmp_path / room / "below" / "a.py").write_text("a = 1")
+    (tmp_path / "plot").mkdir()
+    monkeypatch.setattr(runs_module.heteromics, "__file__", str(tmp_path / "__init__.py"))
+    digest = runs_module.code_digest.__wrapped__
+    first = digest()
+    (tmp_path / "plot" / "b.py").write_text("b = 1")
+    assert digest() == first
+    (tmp_path / "nn" / "below" / "a.py").write_text("a = 2")
+    assert digest() != first
 
 
 def test_an_interrupted_run_goes_on_from_its_checkpoint(asked, tmp_path, monkeypatch):
@@ -134,30 +179,48 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(asked, tmp_path, monkeyp
     longer = Contender("tiny", "Bi2Former", Bi2FormerConfig(id_width=4, hidden=4, key_width=4, patience=9))
     options = {"models": [longer], "seeds": (0,), "max_epochs": 3, **QUIET}
     whole = repeat_matching(graph, plan, **options)
+    trained, end = [], MatchingPlan.on_validation_epoch_end
+
+    def epoch_end(plan):
+        end(plan)
+        trained.append(plan.current_epoch)
+
     with monkeypatch.context() as patch:
-        patch.setattr("heteromics.tasks.matching._tuned", _interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr(MatchingPlan, "on_validation_epoch_end", epoch_end)
+        patch.setattr(MatchingPlan, "on_train_epoch_start", _break_the_third)
+        patch.setattr(runs_module, "code_digest", lambda: "before")
+        with pytest.raises(Broken):
             repeat_matching(graph, plan, folder=tmp_path, **options)
+    assert trained == [0, 1]
     assert len(list(tmp_path.rglob("last.ckpt"))) == 1
+    monkeypatch.setattr(MatchingPlan, "on_validation_epoch_end", epoch_end)
     table = repeat_matching(graph, plan, folder=tmp_path, **options)
     assert asked[-1][2]["resume"] is True
+    assert trained == [0, 1, 2]
     columns = ["negatives", "metric", "value", "epochs"]
     pd.testing.assert_frame_equal(table[columns], whole[columns], check_exact=True)
+    assert set(table["code"]) == {f"before+{DIGEST}"}
     assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
 
 
-def _interrupt(*_):
-    raise KeyboardInterrupt
+class Broken(Exception):
+    """A machine that goes off; Lightning makes an exit of the interrupt itself."""
+
+
+def _break_the_third(plan):
+    if plan.current_epoch == 2:
+        raise Broken
 
 
 def test_few_cells_nest_and_are_tested_alike(asked):
     graph = graph_with_summaries()
     codes = np.repeat([0, 1, 2], [60, 12, 18])
-    table = few_shot(graph, codes, shares=(0.2, 1.0), models=["DepthMatcher"], seeds=(0, 1), **QUIET)
-    assert table.groupby("share")["n_cells"].first().to_dict() == {0.2: 12, 1.0: 60}
-    few, every, other, _ = (split for _, split, _ in asked)
+    table = few_shot(graph, codes, shares=(0.2, 0.5, 1.0), models=["DepthMatcher"], seeds=(0, 1), **QUIET)
+    assert table.groupby("share")["n_cells"].first().to_dict() == {0.2: 12, 0.5: 30, 1.0: 60}
+    few, more, every, other, *_ = (split for _, split, _ in asked)
     assert np.array_equal(every, codes)
-    assert (few == 0).sum() == 12
+    assert [(split == 0).sum() for split in (few, more)] == [12, 30]
+    assert set(np.flatnonzero(few == 0)) < set(np.flatnonzero(more == 0))
     assert not np.array_equal(few, other)
     for split in (few, other):
         assert np.array_equal(split[60:], codes[60:])
@@ -208,10 +271,13 @@ def test_ablations_change_what_they_say_and_nothing_else():
         assert changed["attributes, pruning and edges"] == {"attributes", "mask"} | changed["pruning"]
 
 
-def test_points_lost_are_against_the_same_seed_and_pairs():
-    table = ablations(graph_with_summaries(), Protocol(test_negatives=("easy",)), model=MODEL, seeds=(0, 1), **QUIET)
+def test_points_lost_are_against_the_same_protocol_seed_and_pairs():
+    protocols = {"pairs": Protocol("pairs", "easy"), "cells": Protocol(test_negatives=("easy",))}
+    table = ablations(graph_with_summaries(), protocols, model=MODEL, seeds=(0,), **QUIET)
     assert table["ablation"].nunique() == 6
-    wide = table.pivot_table(index=["seed", "metric"], columns="ablation", values=["value", "lost"])
+    assert set(table.loc[table["protocol"] == "pairs", "split"]) == {LEAKING}
+    wide = table.pivot_table(index=["protocol", "seed", "metric"], columns="ablation", values=["value", "lost"])
+    assert len(wide) == 2 * 9
     for name in table["ablation"].unique():
         np.testing.assert_allclose(wide["lost", name], wide["value", "none"] - wide["value", name])
     assert (table.loc[table["ablation"] == "none", "lost"] == 0).all()
@@ -219,6 +285,9 @@ def test_points_lost_are_against_the_same_seed_and_pairs():
     assert summary.loc[summary["source"] == "paper", "lost"].tolist() == pytest.approx(
         [0.0378, 0.0293, 0.0143, 0.0428, 0.1152]
     )
+    ours = summary[summary["source"] == "here"].set_index(["protocol", "ablation"])
+    raw = table[table["metric"] == "accuracy_raw"].set_index(["protocol", "ablation"])["lost"]
+    pd.testing.assert_series_equal(ours["lost"], raw.loc[ours.index])
 
 
 @pytest.fixture(scope="module")
@@ -244,10 +313,10 @@ def test_summaries_are_means_and_standard_deviations_beside_the_paper(made_up):
     assert ours.loc["A", ["auroc", "auroc_sd", "accuracy", "seeds"]].tolist() == pytest.approx([0.81, 0.01, 0.71, 3])
     assert np.isnan(ours.loc["B", "accuracy"])
     theirs = table[table["source"] == "paper"].set_index("model")
-    assert theirs.loc["Bi2Former", ["accuracy", "accuracy_sd", "auroc", "auroc_sd"]].tolist() == pytest.approx(
+    assert theirs.loc["Bi2Former", ["accuracy_raw", "accuracy_raw_sd", "auroc", "auroc_sd"]].tolist() == pytest.approx(
         [0.7356, 0.0037, 0.7730, 0.0021]
     )
-    assert theirs.loc[["scMoGNN", "GT"], ["accuracy", "auroc"]].to_numpy().ravel().tolist() == pytest.approx(
+    assert theirs.loc[["scMoGNN", "GT"], ["accuracy_raw", "auroc"]].to_numpy().ravel().tolist() == pytest.approx(
         [0.6903, 0.7232, 0.6874, 0.7389]
     )
     assert set(theirs["protocol"]) == {"pairs, easy"}
@@ -284,7 +353,9 @@ def test_what_is_no_run(tmp_path):
     with pytest.raises(DataError, match="holds no finished run"):
         read_runs(tmp_path)
     (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(DataError, match=r"a.json is no matching run: it lacks labels, metrics, reliability"):
+    with pytest.raises(
+        DataError, match="a.json is no matching run of this release: it lacks cost, labels, made, metrics, reliab"
+    ):
         read_runs(tmp_path)
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(DataError, match=r"a.json is no JSON file"):

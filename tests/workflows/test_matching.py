@@ -14,13 +14,16 @@ from heteromics.graphs import recipe as graphs
 from heteromics.graphs.compare import diff
 from heteromics.models import Bi2Former
 from heteromics.priors import PriorStore
+from heteromics.tasks import matching as room
 from heteromics.tasks import metrics
+from heteromics.tasks.matching import Scale
+from heteromics.workflows.evaluate import evaluate
 from heteromics.workflows.run import Run
 from heteromics.workflows.train import train
 from tests.workflows.small import BI2FORMER, MADE_PARTS, changed, split_of
 
 FILES = [
-    "graph", "history.json", "metrics.json", "model", "pairs.parquet", "run.json", "split.parquet", "thresholds.json",
+    "graph", "history.json", "metrics.json", "model", "pairs.parquet", "run.json", "scales.json", "split.parquet",
 ]  # fmt: skip
 
 
@@ -32,10 +35,10 @@ def test_a_finished_run_holds_everything_and_no_checkpoint(bi2former_run):
     assert sorted(path.name for path in bi2former_run.out.iterdir()) == FILES
     table = pd.DataFrame(json.loads((bi2former_run.out / "metrics.json").read_text()))
     pd.testing.assert_frame_equal(table, bi2former_run.scores.metrics)
-    controls = set(json.loads((bi2former_run.out / "thresholds.json").read_text()))
-    assert controls > {"Bi2Former", "CellTypeMatcher"}
+    models = set(json.loads((bi2former_run.out / "scales.json").read_text()))
+    assert models > {"Bi2Former", "CellTypeMatcher"}
     for kind in ("easy", "hard"):
-        assert set(table.loc[table["negatives"] == kind, "model"]) == controls
+        assert set(table.loc[table["negatives"] == kind, "model"]) == models
     notes = bi2former_run.scores.notes
     assert (notes["genes without a chromosome"], notes["peaks without a chromosome"]) == (0, 0)
     assert notes["epochs"] == len(json.loads((bi2former_run.out / "history.json").read_text())) == 2
@@ -57,13 +60,13 @@ def test_scored_pairs_are_of_test_cells_alone(small, bi2former_run):
 
 def test_metrics_are_those_of_the_kept_scores(bi2former_run):
     pairs = pd.read_parquet(bi2former_run.out / "pairs.parquet")
-    thresholds = json.loads((bi2former_run.out / "thresholds.json").read_text())
+    scales = json.loads((bi2former_run.out / "scales.json").read_text())
     table = bi2former_run.scores.metrics.set_index(["model", "negatives", "metric"])["value"]
-    for model in thresholds:
+    for model in scales:
         for kind, part in pairs.groupby("negatives"):
             assert table[model, kind, "auroc"] == metrics.auroc(part["label"], part[model])
             assert table[model, kind, "auprc"] == metrics.auprc(part["label"], part[model])
-            right = (part[model] > thresholds[model]) == (part["label"] == 1)
+            right = (Scale(**scales[model])(part[model]) > 0.5) == (part["label"] == 1)
             assert table[model, kind, "accuracy"] == pytest.approx(right.mean())
             assert table[model, kind, "prevalence"] == 0.5
 
@@ -110,11 +113,20 @@ def test_a_split_follows_its_cells_where_some_have_one_profile(small, tmp_path):
     assert (graph.num_nodes("rna_cell"), graph.num_nodes("atac_cell")) == (77, 75)
 
 
-def test_negatives_within_batches(small, tmp_path):
+def test_negatives_within_batches(small, tmp_path, monkeypatch):
     quick(small.data, tmp_path / "run", "within=batch", db=small.db)
     pairs, batch = pd.read_parquet(tmp_path / "run" / "pairs.parquet"), small.made.mdata["rna"].obs["batch"]
     assert (batch.loc[pairs["rna_cell"]].to_numpy() == batch.loc[pairs["atac_cell"]].to_numpy()).all()
     assert batch.nunique() > 1
+    seen, draw = [], room.make_pairs
+    monkeypatch.setattr(
+        room, "make_pairs", lambda *args, **options: seen.append(options["within"]) or draw(*args, **options)
+    )
+    evaluate(tmp_path / "run", data=small.data)
+    assert [list(each) for each in seen] == [batch.tolist()] * 2
+    (tmp_path / "run" / "scales.json").unlink()
+    with pytest.raises(DataError, match=r"lacks scales.json: it is of an earlier version. Fix: train again"):
+        evaluate(tmp_path / "run")
     with pytest.raises(DataError, match="the graph has no batches. Fix: bipartite"):
         quick(small.data, tmp_path / "other", "within=batch", "data.batch=donors", db=small.db)
 

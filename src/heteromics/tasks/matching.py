@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heteromics.errors import DataError, ModelError
@@ -33,15 +32,8 @@ from heteromics.tasks.matching_models import (
     fit_contender,
     fit_control,
 )
+from heteromics.tasks.matching_scores import Scale, reliability_table, score
 from heteromics.tasks.matching_splits import LEAKING, Cells, Sets, split_by_cell, split_by_pair
-from heteromics.tasks.metrics import (
-    accuracy,
-    brier,
-    classification_scores,
-    expected_calibration_error,
-    platt_scale,
-    reliability,
-)
 from heteromics.tasks.pairs import Negatives, labelled, make_pairs
 
 if TYPE_CHECKING:
@@ -53,7 +45,7 @@ __all__ = [
     "LEAKING",
     "Contender",
     "MatchingResult",
-    "best_threshold",
+    "Scale",
     "counts",
     "depth_scores",
     "fit_control",
@@ -62,8 +54,6 @@ __all__ = [
     "run_matching",
     "score",
 ]
-
-Scale = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +64,19 @@ class MatchingResult:
     ----------
     metrics
         One row per model, kind of test negatives and metric: ``model, split, negatives, metric, value``. ``split`` is
-        ``"test"``, or with ``protocol="pairs"`` says that cells leak. Metrics are accuracy, auroc, auprc, prevalence,
-        ``brier`` and ``ece``, the expected calibration error.
+        ``"test"``, or with ``protocol="pairs"`` says that cells leak. ``auroc`` and ``auprc`` are of the scores.
+        ``accuracy`` (at 0.5), ``brier`` and ``ece``, the expected calibration error, are of probabilities that were
+        scaled on validation pairs, alike for models and controls. ``accuracy_raw, brier_raw, ece_raw`` are of a model's
+        own probabilities, unscaled: the paper's accuracy is of that kind. ``prevalence`` is the share of positives.
     reliability
-        Per model, kind of test negatives and bin of probability: ``model, split, negatives, lower, upper, n, predicted,
-        observed``; see :func:`heteromics.tasks.reliability`.
+        Per model, kind of test negatives and bin of scaled probability: ``model, split, negatives, lower, upper, n,
+        predicted, observed``; see :func:`heteromics.tasks.reliability`.
     pairs
         One row per scored pair: ``negatives, rna_cell, atac_cell, label`` and a column of scores per model.
     models
         The fitted models of pairs by name, in the order asked for; controls are not among them.
-    thresholds
-        Of each model's accuracy: 0.5 for models of pairs; for the controls the one that is best on validation pairs.
     scales
-        Slope and intercept that turn the scores of a control into probabilities, fitted on validation pairs by
-        :func:`heteromics.tasks.platt_scale`; for ``brier``, ``ece`` and ``reliability``.
+        By model and control, the :class:`Scale` that turns its scores into probabilities.
     seconds
         Time to fit, by model.
     unlabelled
@@ -98,7 +87,6 @@ class MatchingResult:
     reliability: DataFrame
     pairs: DataFrame
     models: dict[str, PairModel]
-    thresholds: dict[str, float]
     scales: dict[str, Scale]
     seconds: dict[str, float]
     unlabelled: int
@@ -113,7 +101,7 @@ class MatchingResult:
             When controls alone were run.
         """
         if not self.models:
-            raise ModelError(f"only controls were run ({', '.join(self.thresholds)}), which are not kept.")
+            raise ModelError(f"only controls were run ({', '.join(self.scales)}), which are not kept.")
         return next(iter(self.models.values()))
 
 
@@ -223,11 +211,10 @@ def run_matching(
         seconds[each.name] = time.perf_counter() - began
         if model is not None:
             fitted[each.name] = model
-    thresholds, scales = _tuned(sets, scorers, fitted)
+    scales = _scaled(sets, scorers, asked)
     scored = _scored(graph, sets, scorers)
-    metrics = score(scored, thresholds, sets.split, scales)
-    table = _reliability(scored, thresholds, sets.split, scales)
-    return MatchingResult(metrics, table, scored, fitted, thresholds, scales, seconds, int((~labelled(types)).sum()))
+    metrics, table = score(scored, scales, sets.split), reliability_table(scored, scales, sets.split)
+    return MatchingResult(metrics, table, scored, fitted, scales, seconds, int((~labelled(types)).sum()))
 
 
 def _places(asked: list[Contender], folder: Path | str | None) -> dict[str, Path | None]:
@@ -240,17 +227,12 @@ def _places(asked: list[Contender], folder: Path | str | None) -> dict[str, Path
     return {name: Path(folder) / re.sub(r"\W+", "_", name.lower()) for name in names}
 
 
-def _tuned(
-    sets: Sets, scorers: Mapping[str, Scorer], fitted: Mapping[str, PairModel]
-) -> tuple[dict[str, float], dict[str, Scale]]:
-    """Thresholds of all, and scales of the controls, chosen on validation pairs."""
+def _scaled(sets: Sets, scorers: Mapping[str, Scorer], asked: Iterable[Contender]) -> dict[str, Scale]:
+    """Fit the scale of every contender on the validation pairs."""
     pairs, truth = sets.validation
-    thresholds, scales = dict.fromkeys(scorers, 0.5), {}
-    for name, scorer in scorers.items():
-        if name not in fitted:
-            found = scorer(pairs)
-            thresholds[name], scales[name] = best_threshold(truth, found), platt_scale(truth, found)
-    return thresholds, scales
+    return {
+        each.name: Scale.fit(truth, scorers[each.name](pairs), probability=each.gives_probability) for each in asked
+    }
 
 
 def _scored(graph: HeteroGraph, sets: Sets, scorers: Mapping[str, Callable[..., NDArray[Any]]]) -> DataFrame:
@@ -263,70 +245,3 @@ def _scored(graph: HeteroGraph, sets: Sets, scorers: Mapping[str, Callable[..., 
         table |= {"atac_cell": graph.names["atac_cell"][pairs[:, 1]], "label": labels}
         tables.append(pd.DataFrame(table | {name: scorer(pairs) for name, scorer in scorers.items()}))
     return pd.concat(tables, ignore_index=True)
-
-
-def best_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Return the threshold of best accuracy, the lowest of equals; to be chosen on validation pairs.
-
-    Examples
-    --------
-    >>> best_threshold([0, 0, 1], [0.01, 0.02, 0.2])
-    0.02
-    """
-    truth, values = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
-    order = np.argsort(values, kind="stable")
-    at = np.concatenate([[np.nextafter(values[order[0]], -np.inf)], values[order]])
-    right = truth.sum() + np.concatenate([[0], np.cumsum(np.where(truth[order], -1, 1))])
-    last = np.append(at[:-1] != at[1:], True)  # of equal scores all are on one side
-    return float(at[last][np.argmax(right[last])])
-
-
-def score(
-    table: DataFrame, thresholds: Mapping[str, float], split: str = "test", scales: Mapping[str, Scale] | None = None
-) -> DataFrame:
-    """Score the columns named in ``thresholds`` for each kind of negatives; a table as ``MatchingResult.pairs``.
-
-    Parameters
-    ----------
-    table, thresholds
-        Scores by pair, and by model the threshold of its accuracy.
-    split
-        Word for the column of that name.
-    scales
-        By model, how its scores become probabilities; those without are probabilities.
-
-    Returns
-    -------
-    DataFrame
-        ``model, split, negatives, metric, value`` with accuracy, auroc, auprc, prevalence, brier and ece.
-    """
-    import pandas as pd
-
-    rows = []
-    for kind, part in table.groupby("negatives", sort=False):
-        for model, threshold in thresholds.items():
-            found = classification_scores(part["label"], part[model])
-            found["accuracy"] = accuracy(part["label"], part[model], threshold)
-            probability = _probability(part[model], (scales or {}).get(model))
-            found["brier"] = brier(part["label"], probability)
-            found["ece"] = expected_calibration_error(part["label"], probability)
-            rows += [(model, split, kind, metric, value) for metric, value in found.items()]
-    return pd.DataFrame(rows, columns=["model", "split", "negatives", "metric", "value"])
-
-
-def _reliability(table: DataFrame, models: Iterable[str], split: str, scales: Mapping[str, Scale]) -> DataFrame:
-    import pandas as pd
-
-    parts = []
-    for kind, part in table.groupby("negatives", sort=False):
-        for model in models:
-            bins = reliability(part["label"], _probability(part[model], scales.get(model)))
-            parts.append(pd.DataFrame({"model": model, "split": split, "negatives": kind, **bins}))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _probability(scores: ArrayLike, scale: Scale | None) -> NDArray[np.float64]:
-    from scipy.special import expit
-
-    values = np.asarray(scores, dtype=np.float64)
-    return values if scale is None else expit(scale[0] * values + scale[1])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MODELS = ("Bi2Former", "PairMLP", "PairGCNII", "PairSAGE", "PairTransformer")
 CONTROLS = ("CellTypeMatcher", "DepthMatcher", "BilinearMatcher")
+SCORES_ALONE = ("CellTypeMatcher", "DepthMatcher")  # the others give the probability of one cell
 DEFAULT = ("Bi2Former", "CellTypeMatcher", "DepthMatcher")
 
 Scorer = Callable[[Int], NDArray[Any]]
@@ -65,6 +66,11 @@ class Contender:
     def is_control(self) -> bool:
         """Whether it is fitted without gradient steps on pairs."""
         return (self.model or self.name) in CONTROLS
+
+    @property
+    def gives_probability(self) -> bool:
+        """Whether its scores are probabilities of one cell as they are."""
+        return (self.model or self.name) not in SCORES_ALONE
 
     def pair_model(self) -> type[PairModel]:
         """Return the class.

@@ -1,10 +1,10 @@
 """Studies of matching: protocols repeated over seeds, few cells, types never seen, switches of the model turned off.
 
 Each returns a tidy table, one row per run, kind of test negatives and metric: ``model, split, negatives, metric,
-value``, before them the labels of the study and ``seed``, behind them ``seconds`` (to fit) and ``epochs``. With a
-folder every finished run is kept there and read back the next time; see :mod:`heteromics.tasks.matching_runs`. Models
-see identical pairs: those of a seed are drawn alike for all. Attributes of genes and peaks are made of the training
-cells of each run.
+value``, before them the labels of the study and ``seed``, behind them ``seconds, epochs, peak_mb, code`` (see
+:func:`heteromics.tasks.read_runs`). With a folder every finished run is kept there and read back the next time; see
+:mod:`heteromics.tasks.matching_runs`. Models see identical pairs: those of a seed are drawn alike for all. Attributes
+of genes and peaks are made of the training cells of each run.
 """
 
 from __future__ import annotations
@@ -107,12 +107,12 @@ def repeat_matching(
     folder
         Keeps finished runs; None keeps none.
     progress
-        Show a bar over the runs.
+        Show a bar over the runs and a line for each that is done.
 
     Returns
     -------
     DataFrame
-        ``protocol, seed, model, split, negatives, metric, value, seconds, epochs``.
+        ``protocol, seed`` before the columns of every study.
 
     Raises
     ------
@@ -123,9 +123,7 @@ def repeat_matching(
     asked = contenders(models)
     for seed in seeds:
         for name, protocol in protocols.items():
-            codes = None
-            if protocol.split != "pairs":
-                codes = split_paired(graph, protocol.split, shares=protocol.shares, seed=seed)
+            codes = _split(graph, protocol, seed)
             options = protocol.options(seed, max_epochs)
             planned += [Planned({"protocol": name, "seed": seed}, each, codes, options) for each in asked]
     return run_all(graph, planned, device=device, folder=folder, progress=progress)
@@ -156,7 +154,8 @@ def few_shot(
     shares
         Of the training cells, above 0 and at most 1.
     seeds
-        Of the cells taken (:func:`heteromics.data.few_cells`), of pairs and of weights.
+        Of the cells taken (:func:`heteromics.data.few_cells`), of pairs and of weights. The split stays, so that the
+        spread over seeds has no part of another choice of test cells.
     negatives, test_negatives
         Kinds in training and in the test.
 
@@ -295,7 +294,7 @@ def ablated(config: Bi2FormerConfig) -> dict[str, Bi2FormerConfig]:
 
 def ablations(
     graph: HeteroGraph,
-    protocol: Protocol | None = None,
+    protocols: Mapping[str, Protocol] | None = None,
     *,
     model: Contender | None = None,
     seeds: Sequence[int] = range(5),
@@ -310,34 +309,45 @@ def ablations(
     ----------
     graph, seeds, max_epochs, device, folder, progress
         As in :func:`repeat_matching`.
-    protocol
-        Of split and pairs; None: split by cell, random negatives.
+    protocols
+        By name; None: ``"cells, random"``, a split by cell and random negatives.
     model
         A Bi2Former with a configuration of its own; None: the default.
 
     Returns
     -------
     DataFrame
-        ``ablation, seed`` before the columns of every study; ``lost``, the value without an ablation minus this one,
-        same seed, pairs and negatives, behind ``value``.
+        ``protocol, ablation, seed`` before the columns of every study; ``lost``, the value without an ablation minus
+        this one, same protocol, seed, pairs and negatives, behind ``value``.
     """
-    chosen, whole = protocol or Protocol(), model or Contender("Bi2Former")
+    whole = model or Contender("Bi2Former")
     planned = []
     for seed in seeds:
-        codes = None
-        if chosen.split != "pairs":
-            codes = split_paired(graph, chosen.split, shares=chosen.shares, seed=seed)
-        options = chosen.options(seed, max_epochs)
-        planned += [
-            Planned({"ablation": name, "seed": seed}, replace(whole, config=changed), codes, options)
-            for name, changed in ablated(whole.config or Bi2FormerConfig()).items()
-        ]
+        for protocol, chosen in ({"cells, random": Protocol()} if protocols is None else protocols).items():
+            codes = _split(graph, chosen, seed)
+            options = chosen.options(seed, max_epochs)
+            planned += [
+                Planned(
+                    {"protocol": protocol, "ablation": name, "seed": seed},
+                    replace(whole, config=changed),
+                    codes,
+                    options,
+                )
+                for name, changed in ablated(whole.config or Bi2FormerConfig()).items()
+            ]
     return with_lost(run_all(graph, planned, device=device, folder=folder, progress=progress, what="ablations"))
 
 
+def _split(graph: HeteroGraph, protocol: Protocol, seed: int) -> NDArray[np.int8] | None:
+    """Split cells as a protocol says; None where it splits pairs."""
+    if protocol.split == "pairs":
+        return None
+    return split_paired(graph, protocol.split, shares=protocol.shares, seed=seed)
+
+
 def with_lost(runs: DataFrame) -> DataFrame:
-    """Add to runs of ablations what each lost against the same model, seed, negatives and metric without one."""
-    keys = ["model", "seed", "negatives", "metric"]
+    """Add to runs of ablations what each lost against the same protocol, model, seed, negatives and metric without."""
+    keys = ["protocol", "model", "seed", "negatives", "metric"]
     whole = runs[runs["ablation"] == "none"].set_index(keys)["value"]
     lost = whole.reindex(runs.set_index(keys).index).to_numpy() - runs["value"]
     table = runs.copy()

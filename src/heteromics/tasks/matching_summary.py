@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 PAPER = Path(__file__).with_name("bi2former_paper.yaml")
-NOT_LABELS = ("seed", "metric", "value", "lost", "seconds", "epochs")
+COSTS = ("seconds", "epochs", "peak_mb")
+NOT_LABELS = ("seed", "metric", "value", "lost", "code", *COSTS)
 Study = Literal["matching", "across_types", "ablations"]
 
 
@@ -75,7 +76,9 @@ def summarise_runs(runs: DataFrame, paper: DataFrame | None = None, **labels: st
     DataFrame
         ``source`` (``"here"`` or ``"paper"``), the labels of the runs, ``model, split, negatives, seeds`` (how many),
         for every metric its mean under its own name and its standard deviation (n - 1) as ``<metric>_sd``, missing
-        for a single seed; for ablations ``lost`` and ``lost_sd``, of accuracy; mean ``seconds`` to fit.
+        for a single seed; for ablations ``lost`` and ``lost_sd``, of ``accuracy_raw``; means of ``seconds, epochs,
+        peak_mb``; and ``code``, the digests of the code that its runs were made with. The paper's accuracy is of a
+        model's own probabilities at 0.5, or the larger of two, and so stands in ``accuracy_raw``.
 
     Raises
     ------
@@ -93,15 +96,32 @@ def summarise_runs(runs: DataFrame, paper: DataFrame | None = None, **labels: st
     for metric in runs["metric"].unique():
         of_metric = runs[runs["metric"] == metric].groupby(keys, sort=False)
         wide[metric], wide[f"{metric}_sd"] = of_metric["value"].mean(), of_metric["value"].std()
-        if "lost" in runs and metric == "accuracy":
+        if "lost" in runs and metric == "accuracy_raw":
             wide["lost"], wide["lost_sd"] = of_metric["lost"].mean(), of_metric["lost"].std()
-    wide["seconds"] = runs.groupby(keys, sort=False)["seconds"].mean()
+    grouped = runs.groupby(keys, sort=False)
+    for name in COSTS:
+        if name in runs:
+            wide[name] = grouped[name].mean()
+    if "code" in runs:
+        wide["code"] = grouped["code"].agg(lambda found: ", ".join(codes_of(found)))
     table = wide.reset_index().astype({"seeds": "Int64"})
     table.insert(0, "source", "here")
     if paper is None or paper.empty:
         return table
-    beside = paper.assign(source="paper", **labels)
+    own = {f"accuracy{end}": f"accuracy_raw{end}" for end in ("", "_sd")}
+    beside = paper.rename(columns=own).assign(source="paper", **labels)
     return pd.concat([table, beside.dropna(axis=1, how="all")], ignore_index=True)
+
+
+def codes_of(column: Iterable[str]) -> list[str]:
+    """Return the digests of code in the column ``code`` of runs, each once; a run may have gone on with another code.
+
+    Examples
+    --------
+    >>> codes_of(["4f", "4f+a1", "4f"])
+    ['4f', 'a1']
+    """
+    return list(dict.fromkeys(code for codes in column for code in codes.split("+")))
 
 
 def leak_worth(

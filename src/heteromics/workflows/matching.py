@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from heteromics.tasks.matching import MatchingResult
     from heteromics.workflows.run import Run
 
-THRESHOLDS = "thresholds.json"
+SCALES = "scales.json"
 OTHER_DATA = "other data"
 
 
@@ -195,19 +195,26 @@ def write_matching(out: Path, graph: HeteroGraph, codes: NDArray[np.int8], resul
     split = pd.DataFrame({"cell": cells, "split": [words[int(code)] for code in codes]})
     split.to_parquet(out / "split.parquet")
     result.pairs.to_parquet(out / "pairs.parquet")
-    write_json(out / THRESHOLDS, result.thresholds)
+    write_json(out / SCALES, {name: _config.as_dict(scale) for name, scale in result.scales.items()})
     write_json(out / "metrics.json", result.metrics.to_dict("records"))
     write_json(out / "history.json", result.model.history)
 
 
 def evaluate_matching(run: Run, folder: Path, data: Path | None) -> Scores:
-    """Score the saved model on the test pairs of its run, or on easy and hard pairs of every cell of other data."""
+    """Score the saved model on the test pairs of its run, or on easy and hard pairs of every cell of other data.
+
+    Probabilities are scaled as in the run, on its validation pairs.
+    """
     import pandas as pd
 
     from heteromics.graphs import HeteroGraph
     from heteromics.models.bi2former import Bi2Former
-    from heteromics.tasks.matching import make_pairs, paired_rows, score
+    from heteromics.tasks._paired import batches_of
+    from heteromics.tasks.matching import Scale, make_pairs, paired_rows
+    from heteromics.tasks.matching_scores import score
 
+    if not (folder / SCALES).is_file():
+        raise DataError(f"{folder} lacks {SCALES}: it is of an earlier version. Fix: train again.")
     if data is None:
         graph = HeteroGraph.load(folder / "graph")
         table = pd.read_parquet(folder / "pairs.parquet")[["negatives", "rna_cell", "atac_cell", "label"]]
@@ -216,7 +223,8 @@ def evaluate_matching(run: Run, folder: Path, data: Path | None) -> Scores:
     else:
         graph = _graph_of_other(run, folder, data)
         rows, types = paired_rows(graph)
-        drawn = {mode: make_pairs(rows, types, mode=mode, seed=run.seed) for mode in ("easy", "hard")}
+        within = batches_of(graph, rows) if run.settings.get("within") == "batch" else None
+        drawn = {mode: make_pairs(rows, types, mode=mode, within=within, seed=run.seed) for mode in ("easy", "hard")}
         table = pd.concat([pd.DataFrame({"negatives": mode, "label": y}) for mode, (_, y) in drawn.items()])
         where, split = f"all {len(rows):,} cells of {data}", OTHER_DATA
         pairs = np.concatenate([p for p, _ in drawn.values()])
@@ -224,8 +232,8 @@ def evaluate_matching(run: Run, folder: Path, data: Path | None) -> Scores:
     kinds = [np.flatnonzero(table["negatives"] == kind) for kind in table["negatives"].unique()]
     parts = [model.predict(pairs[rows], device=run.place, progress=True) for rows in kinds]
     table["Bi2Former"] = np.concatenate(parts)  # batches as in training, for the same numbers to the last bit
-    thresholds = json.loads((folder / THRESHOLDS).read_text(encoding="utf-8"))
-    metrics = score(table.reset_index(drop=True), {"Bi2Former": thresholds["Bi2Former"]}, split)
+    scale = json.loads((folder / SCALES).read_text(encoding="utf-8"))["Bi2Former"]
+    metrics = score(table.reset_index(drop=True), {"Bi2Former": Scale(**scale)}, split)
     return Scores(metrics, where, {"pairs": len(table)})
 
 

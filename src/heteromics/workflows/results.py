@@ -35,8 +35,11 @@ class Scores:
         return table.reset_index().rename_axis(columns=None)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the wide table as mappings."""
-        return [{str(key): value for key, value in row.items()} for row in self.wide().to_dict("records")]
+        """Return the wide table as mappings; what a model has no value of is None."""
+        return [
+            {str(key): None if value != value else value for key, value in row.items()}
+            for row in self.wide().to_dict("records")
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
