@@ -85,6 +85,9 @@ def test_correlation_refuses_other_cells_and_unknown_names():
     wrong = pd.concat([candidates, pd.DataFrame({"gene": ["nobody"], "peak": ["p0"]})])
     with pytest.raises(DataError, match="1 of 7 gene names are not in the data: nobody"):
         correlation_links(rna, atac, wrong)
+    atac.var_names = ["p1", *atac.var_names[1:]]
+    with pytest.raises(DuplicateNames, match=r"atac\.var_names: 1 of 19 names are used more than once, by 2 of 20"):
+        correlation_links(rna, atac, candidates)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_far_links_are_left_out_and_counted(made):
 
 
 def test_a_peak_without_a_place_is_named_and_drawn_nowhere(made):
-    made, graph, store, links = made
+    made, _, store, links = made
     wanted = named(made)["gene"]
     lost = links[links["gene"] == wanted]["peak"].iloc[0]
     atac = made.mdata["atac"].copy()

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 
-from heteromics.errors import DataError
+from heteromics.errors import DataError, DuplicateNames
 from heteromics.interpret import compare_networks, tf_gene_edges
 from heteromics.interpret.network_comparison import changed_correlations
 
@@ -92,6 +92,18 @@ def pairs_of_cells(seed, n=(150, 100), r=(0.0, 0.0), pairs=200):
     return sparse.csc_array(values), in_b, np.arange(pairs), np.arange(pairs) + pairs
 
 
+def difference_of_z(x, y, in_b):
+    """Difference of Fisher's z over its error, from what each row adds to r (its influence), r by NumPy."""
+    z, error = [], 0.0
+    for rows in (~in_b, in_b):
+        left, right = (stats.zscore(values[rows]) for values in (x, y))
+        r = np.corrcoef(left, right)[0, 1]
+        influence = left * right - r / 2 * (left**2 + right**2)
+        z.append(np.arctanh(r))
+        error += (influence / (1 - r**2)).var() / (rows.sum() - 3)
+    return (z[1] - z[0]) / np.sqrt(error)
+
+
 def test_correlations_and_their_difference_agree_with_scipy():
     cells, in_b, i, j = pairs_of_cells(0, r=(0.2, -0.4), pairs=20)
     found = changed_correlations(cells, in_b, i, j, permutations=50, rng=np.random.default_rng(0))
@@ -99,8 +111,7 @@ def test_correlations_and_their_difference_agree_with_scipy():
     for pair in range(20):
         r = [stats.pearsonr(dense[part, i[pair]], dense[part, j[pair]])[0] for part in (~in_b, in_b)]
         np.testing.assert_allclose(found[pair, :2], r, atol=1e-5)
-        error = np.sqrt(1 / 147 + 1 / 97)
-        assert found[pair, 2] == pytest.approx((np.arctanh(r[1]) - np.arctanh(r[0])) / error, abs=1e-3)
+        assert found[pair, 2] == pytest.approx(difference_of_z(dense[:, i[pair]], dense[:, j[pair]], in_b), abs=1e-4)
 
 
 def test_permuted_correlations_are_those_of_the_rows_dealt(monkeypatch):
@@ -115,8 +126,7 @@ def test_permuted_correlations_are_those_of_the_rows_dealt(monkeypatch):
         dealt = np.zeros(50, bool)
         dealt[rng.permutation(50)[:20]] = True
         for pair in range(3):
-            r_a, r_b = (np.corrcoef(dense[rows, i[pair]], dense[rows, j[pair]])[0, 1] for rows in (~dealt, dealt))
-            dz = (np.arctanh(r_b) - np.arctanh(r_a)) / np.sqrt(1 / 27 + 1 / 17)
+            dz = difference_of_z(dense[:, i[pair]], dense[:, j[pair]], dealt)
             larger[pair] += abs(dz) >= abs(found[pair, 2])
     np.testing.assert_allclose(found[:, 3], (1 + larger) / 41)
     monkeypatch.setattr("heteromics.interpret.network_comparison.BLOCK_EDGES", 2)
@@ -130,6 +140,34 @@ def test_p_values_are_uniform_where_only_level_and_spread_differ(r):
     found = changed_correlations(cells, in_b, i, j, permutations=199, rng=np.random.default_rng(0))
     assert stats.kstest(found[:, 3], "uniform").statistic < 0.08
     assert (found[:, 3] <= 0.05).mean() < 0.08
+
+
+def test_p_values_hold_where_cells_of_the_small_group_differ_more_in_depth():
+    """Nothing is correlated; a scale that all columns of a cell share lets the correlations of group b vary more."""
+    wrong = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        in_b = np.repeat([False, True], [600, 200])
+        scale = np.where(in_b, np.exp(0.6 * rng.normal(size=800)), 1)[:, None]
+        cells = sparse.csc_array(scale * rng.normal(size=(800, 200)))
+        pairs = np.arange(100), np.arange(100, 200)
+        found = changed_correlations(cells, in_b, *pairs, permutations=99, rng=rng)
+        wrong.append((found[:, 3] <= 0.05).mean())
+    assert np.mean(wrong) < 0.1  # 0.05 expected
+
+
+def test_a_gene_that_no_cell_of_a_group_or_deal_expresses_is_no_change():
+    rng = np.random.default_rng(0)
+    cells, in_b = np.zeros((60, 3)), np.repeat([False, True], [50, 10])
+    cells[:, 0] = rng.normal(size=60)
+    cells[0, 1] = 1.0
+    found = changed_correlations(
+        sparse.csc_array(cells), in_b, np.array([0, 0, 1]), np.array([1, 2, 1]), permutations=99, rng=rng
+    )
+    assert np.isfinite(found).all()
+    assert found[0, 1] == found[1, 0] == found[1, 2] == 0.0
+    assert found[1, 3] == 1.0
+    assert found[2, 0] == pytest.approx(1.0)
 
 
 def rna_of(seed=0):
@@ -161,6 +199,18 @@ def test_an_edge_that_is_lost_in_the_cells_is_found():
     np.testing.assert_allclose(tested["fdr"], stats.false_discovery_control(tested["p"]))
 
 
+def test_cells_may_name_genes_by_the_identifiers_of_the_store():
+    ids = dict(zip("TGKV", ("E1", "E2", "E3", "E4"), strict=True))
+    network = SMALL.assign(tf_id=SMALL["tf"].map(ids).fillna("E9"), gene_id=SMALL["gene"].map(ids).fillna("E8"))
+    rna = rna_of()
+    by_name = compare_networks(network, "A", "B", rna=rna, permutations=50)
+    rna.var_names = [ids.get(name, name) for name in rna.var_names]
+    by_id = compare_networks(network, "A", "B", rna=rna, permutations=50)
+    pd.testing.assert_frame_equal(by_id.edges, by_name.edges)
+    assert by_id.summary["edges_tested"] == 3
+    assert by_id.edges.set_index(["tf", "gene"]).loc[("V", "K"), ["tf_id", "gene_id"]].tolist() == ["E4", "E3"]
+
+
 def test_the_same_seed_gives_the_same_table():
     one, other = (compare_networks(SMALL, "A", "B", rna=rna_of(), permutations=50, seed=3).edges for _ in range(2))
     pd.testing.assert_frame_equal(one, other)
@@ -172,6 +222,10 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(DataError, match="found group 'A' twice"):
         compare_networks(SMALL, "A", "A")
     rna = rna_of()
+    twice = rna.copy()
+    twice.var_names = ["T", "T", *rna.var_names[2:]]
+    with pytest.raises(DuplicateNames, match=r"rna\.var_names: 1 of 29 names are used more than once, by 2 of 30"):
+        compare_networks(SMALL, "A", "B", rna=twice)
     with pytest.raises(DataError, match="obs has no column 'type'. Did you mean 'cell_type'"):
         compare_networks(SMALL, "A", "B", rna=rna, groups="type")
     with pytest.raises(DataError, match="group C has 3 cells, expected 4 or more of each. Labels: A, B, C"):

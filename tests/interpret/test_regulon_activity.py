@@ -244,6 +244,10 @@ def test_data_that_do_not_fit_are_refused():
     rna, table = cells(), regulons()
     with pytest.raises(DuplicateNames, match="regulons: 60 of 120 rows repeat a pair"):
         regulon_activity(rna, pd.concat([table, table]))
+    twice = rna.copy()
+    twice.var_names = ["g1", *rna.var_names[1:]]
+    with pytest.raises(DuplicateNames, match=r"rna\.var_names: 1 of 59 names are used more than once"):
+        regulon_activity(twice, table)
     with pytest.raises(DataError, match="1 of 2 expected ones are not there: gene"):
         regulon_activity(rna, table.drop(columns="gene"))
     rna.X.data[:3] = [-1, np.nan, np.inf]

@@ -10,9 +10,28 @@ import numpy as np
 from heteromics.errors import DataError
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
     from pandas import DataFrame, Index
 
     from heteromics.priors import PriorStore
+
+
+def columns_of(data: AnnData, names: Iterable[object], what: str) -> NDArray[np.int64]:
+    """Return the column of each name among ``var_names``, -1 where there is none.
+
+    Raises
+    ------
+    DuplicateNames
+        When names of the data stand twice, so that no column is meant for certain.
+    """
+    import pandas as pd
+
+    from heteromics.data.checks import check_unique_names
+
+    check_unique_names(data.var_names, f"{what}.var_names", fix=f"{what}.var_names_make_unique().")
+    there = pd.Index(data.var_names.astype(str))
+    return np.asarray(there.get_indexer([str(name) for name in names]), dtype=np.int64)
 
 
 def stored_genes(names: Iterable[str], store: PriorStore) -> DataFrame:

@@ -16,7 +16,7 @@ from scipy import sparse
 from heteromics._progress import track
 from heteromics.errors import DataError, DuplicateNames, some
 from heteromics.interpret._cell_groups import checked_labels
-from heteromics.interpret._joining import need_columns, stored_genes
+from heteromics.interpret._joining import columns_of, need_columns, stored_genes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -142,7 +142,7 @@ def regulon_activity(
         For negative or missing values, columns or a method that are not there, ``top`` not within 0 and 1, or when no
         regulon has enough targets.
     DuplicateNames
-        For a pair that stands twice.
+        For a pair or a name of ``rna.var_names`` that stands twice.
 
     Notes
     -----
@@ -377,7 +377,7 @@ def _regulon_matrix(
             f"regulons: {int(twice.sum())} of {len(regulons)} rows repeat a pair: "
             f"{some(regulons.loc[twice, 'tf'] + ' ' + regulons.loc[twice, 'gene'])}. Fix: take the edges of one group."
         )
-    gene = rna.var_names.get_indexer(regulons["gene"].astype(str))
+    gene = columns_of(rna, regulons["gene"], "rna")
     sign = regulons["sign"].to_numpy(np.float64) if "sign" in regulons else np.ones(len(regulons))
     weight = regulons["weight"].to_numpy(np.float64) if "weight" in regulons else np.ones(len(regulons))
     repressed = (gene >= 0) & (sign < 0) & (method == "aucell")

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from heteromics.errors import DataError, DuplicateNames, GraphError, some
 from heteromics.graphs.hashing import other_store
+from heteromics.interpret._joining import columns_of
 from heteromics.models._links import joint_counts
 from heteromics.models.baselines import as_csr, log_normalised
 from heteromics.tasks.metrics import link_recovery
@@ -129,6 +130,8 @@ def correlation_links(
     DataError
         When the cells of the modalities differ, candidates are not in the data, ``cells`` or ``within`` do not fit the
         cells, or values to be ranked are negative.
+    DuplicateNames
+        When names of genes or peaks of the data stand twice.
 
     Notes
     -----
@@ -154,15 +157,15 @@ def correlation_links(
         raise DataError(f"within: found shape {labels.shape}, expected one label for each of {len(left_names)} cells.")
     sides = []
     for data, side in ((rna, "gene"), (atac, "peak")):
-        names = {str(name): place for place, name in enumerate(data.var_names)}
-        asked = candidates[side].astype(str)
-        if absent := sorted(set(asked) - set(names)):
+        column = columns_of(data, candidates[side], "rna" if side == "gene" else "atac")
+        if absent := sorted(set(candidates[side][column < 0].astype(str))):
             raise DataError(
-                f"candidates: {len(absent)} of {asked.nunique()} {side} names are not in the data: {some(absent)}."
+                f"candidates: {len(absent)} of {candidates[side].nunique()} {side} names are not in the data: "
+                f"{some(absent)}."
             )
         matrix = as_csr(data)[chosen].astype(np.float64)
         matrix = log_normalised(matrix) if log_normalise else matrix
-        sides.append((sparse.csc_matrix(matrix), np.asarray(asked.map(names), dtype=np.int64)))
+        sides.append((sparse.csc_matrix(matrix), column))
     (left, i), (right, j) = sides
     if method == "spearman":
         left, right = shifted_ranks(left), shifted_ranks(right)

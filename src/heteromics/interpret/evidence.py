@@ -27,6 +27,7 @@ from heteromics.interpret._intervals import (
     read_regions,
     stored_regions,
 )
+from heteromics.interpret._joining import columns_of
 from heteromics.interpret.candidates import correlation_links
 from heteromics.models.baselines import as_csr
 from heteromics.priors.identifiers import store_names
@@ -103,6 +104,8 @@ def evidence_for(
     ------
     DataError
         When no gene or no peak joins, a set or factor is not in the store, two sets have one name, or cells differ.
+    DuplicateNames
+        When names of ``rna`` or ``atac`` stand twice.
     MissingLayer
         When links have groups and ``atac.obs`` has no column to tell them by.
 
@@ -307,10 +310,8 @@ def _regulons(
 
 def _openness(table: DataFrame, atac: AnnData, groups: str) -> NDArray[np.float64]:
     """Share of cells in which each link's peak is open, of its group; NaN for peaks that are not in the data."""
-    import pandas as pd
-
     openly = sparse.csr_matrix(as_csr(atac) > 0, dtype=np.float64)
-    peak = pd.Index(atac.var_names.astype(str)).get_indexer(table["peak"].astype(str))
+    peak = columns_of(atac, table["peak"], "atac")
     if "group" not in table:
         share = np.asarray(openly.mean(axis=0)).ravel()
         return np.where(peak >= 0, share[peak], np.nan)
