@@ -143,7 +143,7 @@ class _Layer(nn.Module):
         Self is (B, hidden) where its mean over each pair is all that is needed.
         """
         gene_heads, peak_heads = (
-            zip(*(part.chunk(self.config.heads, 1) for part in (*side[:2], *side[3:])), strict=True) for side in roles
+            zip(*(self._of_heads(part) for part in (*side[:2], *side[3:])), strict=True) for side in roles
         )
         sent = [
             Attention(self._attend(number, gene, peak, batch), gene[1], peak[1])
@@ -155,6 +155,9 @@ class _Layer(nn.Module):
             message = torch.cat(messages, 1) if len(messages) > 1 else messages[0]
             mixed.append((self.mix[side](message) if self.config.heads > 1 else message, own))
         return mixed, sent
+
+    def _of_heads(self, part: Tensor) -> tuple[Tensor, ...]:
+        return part.chunk(self.config.heads, 1) if self.config.heads > 1 else (part,)  # one chunk is copied backwards
 
     def roles(self, states: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
         """Project states of the layer before to query or key, message and self, and those of the way back."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from heteromics.graphs import HeteroGraph
 
 
-_ROWS = 1 << 12  # of an embedding gathered at a time
+_ROWS = {"cpu": 1 << 8, "cuda": 1 << 14}  # of an embedding gathered at a time
 
 
 class NodeConfig(Protocol):
@@ -196,7 +196,7 @@ class _AddEmbedded(torch.autograd.Function):
     """Add rows of an embedding, projected by some weights (w, D), to some tensors (d, w), in place, and average rows.
 
     The average is over pairs. Neither the rows nor, for dense gradients, theirs are ever there as a whole: some
-    thousand at a time.
+    hundred or thousand at a time.
     """
 
     @staticmethod
@@ -242,7 +242,8 @@ class _AddEmbedded(torch.autograd.Function):
 
 
 def _some(rows: Tensor) -> list[slice]:
-    return [slice(start, min(start + _ROWS, len(rows))) for start in range(0, len(rows), _ROWS)]
+    step = _ROWS[rows.device.type]
+    return [slice(start, min(start + step, len(rows))) for start in range(0, len(rows), step)]
 
 
 class PairNetwork(nn.Module):
