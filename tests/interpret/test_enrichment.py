@@ -7,7 +7,8 @@ from statsmodels.stats.multitest import multipletests
 
 from heteromics.errors import DataError
 from heteromics.interpret import by_peak, enrichment
-from heteromics.interpret._enrichment import background_weights, jackknife_error, pooled_odds, strata, strongest
+from heteromics.interpret._enrichment import background_weights, pooled_odds, strata, strongest
+from heteromics.interpret._resampling import jackknife_error
 
 
 def tables_of(case, truth, stratum):
@@ -70,8 +71,34 @@ def test_the_jackknife_leaves_blocks_out_in_turn():
     assert jackknife_error(whole, np.array(without), np.array(size, float)) == pytest.approx(error)
     found = pooled_odds(case, truth, stratum, block)
     assert found.n_blocks == 7
-    assert np.log(found.high / found.low) / 2 / stats.t.ppf(0.975, 6) == pytest.approx(error)
-    assert found.p == pytest.approx(2 * stats.t.sf(abs(whole) / error, 6))
+    tops = pd.Series(block[case]).value_counts()
+    df = tops.sum() ** 2 / (tops**2).sum() - 1
+    assert found.df == pytest.approx(df)
+    assert 3 < df < 6
+    assert np.log(found.high / found.low) / 2 / stats.t.ppf(0.975, df) == pytest.approx(error)
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(whole) / error, df))
+
+
+@pytest.mark.parametrize("strays", [0, 30])
+def test_top_links_of_few_blocks_prove_no_more_than_these(strays):
+    """120 top links in 4 of 60 blocks, a few elsewhere; blocks differ by luck, top and background by nothing."""
+    p = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        block = np.repeat(np.arange(60), 40)
+        truth = rng.random(2_400) < 1 / (1 + np.exp(-rng.normal(size=60)))[block]
+        case = np.zeros(2_400, bool)
+        case[rng.choice(160, 120, replace=False)] = True
+        case[160 + rng.choice(2_240, strays, replace=False)] = True
+        p.append(pooled_odds(case, truth, rng.integers(0, 3, 2_400), block).p)
+    assert np.mean(np.array(p) < 0.01) < 0.02  # with a degree of freedom for each block 0.05 and 0.03
+    assert np.mean(np.array(p) < 0.05) < 0.08
+
+
+def test_top_links_of_one_block_tell_nothing():
+    case, truth = np.arange(40) < 8, np.arange(40) % 3 == 0
+    found = pooled_odds(case, truth, np.zeros(40, int), np.arange(40) // 10)
+    assert (found.low, found.high, found.p, found.df) == (0.0, np.inf, 1.0, 0.0)
 
 
 def test_where_one_block_holds_all_the_evidence_nothing_can_be_said():
@@ -202,6 +229,9 @@ def test_shares_and_differences_agree_with_sums_over_strata():
     openness = about["openness"].to_numpy()
     spread = np.sqrt((openness[case].var() + openness[~case].var()) / 2)
     assert before["smd_before"] == pytest.approx((openness[case].mean() - openness[~case].mean()) / spread)
+    assert before["smd_before"] == pytest.approx((before["mean_top_before"] - before["mean_before"]) / spread)
+    assert before["mean_top_after"] == pytest.approx(openness[case & (stratum >= 0)].mean())
+    assert before["smd_after"] == pytest.approx((before["mean_top_after"] - before["mean_after"]) / spread)
 
 
 def test_groups_and_peaks_are_compared_among_themselves():

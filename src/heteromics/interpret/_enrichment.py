@@ -18,7 +18,7 @@ from scipy import stats
 from heteromics._progress import track
 from heteromics.errors import DataError, some
 from heteromics.interpret._concordance import Part, number_column, parts_of
-from heteromics.interpret._resampling import BLOCK_BP, blocks_of
+from heteromics.interpret._resampling import BLOCK_BP, blocks_of, effective_number, jackknife_error
 from heteromics.interpret.evidence import evidence_columns
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ class Enrichment:
     table : DataFrame
         A row per evidence and group.
     balance : DataFrame
-        A row per evidence, group and covariate: means of the top links and of the background before and after matching,
-        and their standardised differences.
+        A row per evidence, group and covariate: means before and after matching, and standardised differences.
     """
 
     table: DataFrame
@@ -47,13 +46,17 @@ class Enrichment:
 
 
 class Pooled(NamedTuple):
-    """A pooled odds ratio, its interval and two-sided p-value; ``n_blocks`` left out in turn for the standard error."""
+    """A pooled odds ratio, its interval and two-sided p-value.
+
+    ``n_blocks`` are left out in turn for the standard error, which has ``df`` degrees of freedom.
+    """
 
     odds_ratio: float
     low: float
     high: float
     p: float
     n_blocks: int
+    df: float
 
 
 def enrichment(
@@ -102,12 +105,13 @@ def enrichment(
     -------
     Enrichment
         ``table``: ``evidence[, group], share_top, share_background`` (over the strata, weighed as the top links are),
-        ``odds_ratio, low, high, p, fdr`` (Benjamini and Hochberg, over the rows of the table), ``n_top, n_background,
-        n_unmatched`` (top links without background), ``n_unknown`` (links left out as evidence, score or a covariate
-        is missing), ``n_strata, n_blocks, worst_smd``. ``attrs["left_out"]`` names what has no such comparison.
-        ``balance``: ``evidence[, group], covariate, mean_top, mean_before, mean_after, smd_before, smd_after``; after
-        a good match the standardised differences are below 0.1 (Austin, Statistics in Medicine 28, 3083, 2009); the
-        spread they are divided by is that before matching.
+        ``odds_ratio, low, high, p, fdr`` (Benjamini and Hochberg, over the rows of the table), ``n_blocks, df, n_top,
+        n_background, n_unmatched`` (top links without background), ``n_unknown`` (links left out as evidence, score or
+        a covariate is missing), ``n_strata, worst_smd``. ``attrs["left_out"]`` names what has no such comparison.
+        ``balance``: ``evidence[, group], covariate``, then means of the top links and of the background before and
+        after matching, ``mean_top_before, mean_before, mean_top_after, mean_after``, and ``smd_before, smd_after``;
+        after a good match the standardised differences are below 0.1 (Austin, Statistics in Medicine 28, 3083, 2009);
+        the spread they are divided by is that before matching.
 
     Raises
     ------
@@ -120,9 +124,12 @@ def enrichment(
     The pooled odds ratio is that of Mantel and Haenszel (JNCI 22, 719, 1959), sum of a d / n over sum of b c / n over
     strata. Its usual variance takes links as independent, which links that share a peak are not. The standard error of
     its logarithm comes from a block jackknife for blocks of unequal size (Busing, Meijer and van der Leeden,
-    Statistics and Computing 9, 3, 1999), interval and p-value from Student's t with one degree of freedom less than
-    blocks. Where one block holds all that tells top from background, nothing can be said: the interval is 0 to
-    infinity and p is 1.
+    Statistics and Computing 9, 3, 1999), interval and p-value from Student's t. Its degrees of freedom are one less
+    than the blocks that the top links lie in, in effect: ``(sum t)^2 / sum t^2`` for t top links in each (Kish, Survey
+    Sampling, 1965), the number of blocks where they are spread evenly. Blocks of background alone tell little of how
+    the top links vary. Where these lie in fewer than two, or one block holds all that tells top from background,
+    nothing can be said: the interval is 0 to infinity and p is 1. What is among the strongest, and the bounds of the
+    strata, stay as they are when a block is left out.
     """
     import pandas as pd
 
@@ -323,33 +330,16 @@ def pooled_odds(
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = float(np.divide(*whole)) if whole.any() else float("nan")
         theta, left = np.log(ratio), np.log(_positive(without[:, 0]) / _positive(without[:, 1]))
-    if not (np.isfinite(theta) and np.isfinite(left).all()):
-        return Pooled(ratio, 0.0, float("inf"), 1.0, number)
+    df = effective_number(np.bincount(block[case], minlength=number)) - 1
+    nothing = Pooled(ratio, 0.0, float("inf"), 1.0, number, df)
+    if df < 1 or not (np.isfinite(theta) and np.isfinite(left).all()):
+        return nothing
     error = jackknife_error(float(theta), left, np.bincount(block).astype(np.float64))
     if error == 0:
-        return Pooled(ratio, 0.0, float("inf"), 1.0, number)
-    reach = stats.t.ppf((1 + level) / 2, number - 1) * error
-    p = 2 * stats.t.sf(abs(theta) / error, number - 1)
-    return Pooled(ratio, float(np.exp(theta - reach)), float(np.exp(theta + reach)), float(p), number)
-
-
-def jackknife_error(whole: float, without: Floats, size: Floats) -> float:
-    """Return the standard error of an estimate from those without one block each, of sizes that may differ.
-
-    Busing, Meijer and van der Leeden, Statistics and Computing 9, 3 (1999), "delete-m_j jackknife"; for blocks of one
-    size the usual jackknife.
-
-    Examples
-    --------
-    >>> values = np.array([1.0, 2.0, 4.0, 5.0])
-    >>> without = (values.sum() - values) / 3
-    >>> bool(np.isclose(jackknife_error(values.mean(), without, np.ones(4)), values.std(ddof=1) / 2))
-    True
-    """
-    number, share = without.size, size.sum() / size
-    centre = number * whole - ((1 - 1 / share) * without).sum()
-    pseudo = share * whole - (share - 1) * without
-    return float(np.sqrt(np.mean(np.square(pseudo - centre) / (share - 1))))
+        return nothing
+    reach = stats.t.ppf((1 + level) / 2, df) * error
+    p = 2 * stats.t.sf(abs(theta) / error, df)
+    return Pooled(ratio, float(np.exp(theta - reach)), float(np.exp(theta + reach)), float(p), number, df)
 
 
 def _mantel_haenszel(cells: NDArray[Any]) -> Floats:
@@ -384,7 +374,9 @@ def _balance(
         spread = float(np.sqrt((values[case].var() + values[~case].var()) / 2))
         before = float(values[case].mean()), float(values[~case].mean())
         after = float(values[case & matched].mean()), float(np.average(values, weights=weight))
-        means = {"mean_top": after[0], "mean_before": before[1], "mean_after": after[1]}
+        means = {
+            "mean_top_before": before[0], "mean_before": before[1], "mean_top_after": after[0], "mean_after": after[1],
+        }  # fmt: skip
         differences = {
             "smd_before": standardised_difference(*before, spread),
             "smd_after": standardised_difference(*after, spread),

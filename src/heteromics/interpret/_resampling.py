@@ -181,3 +181,33 @@ def rank_correlation(columns: Floats) -> Callable[[Floats], float]:
         return float(np.clip(-precision[0, 1] / np.sqrt(size), -1, 1)) if size > 0 else np.nan
 
     return weighted
+
+
+def jackknife_error(whole: float, without: Floats, size: Floats) -> float:
+    """Return the standard error of an estimate from those without one block each, of sizes that may differ.
+
+    Busing, Meijer and van der Leeden, Statistics and Computing 9, 3 (1999), "delete-m_j jackknife"; for blocks of one
+    size the usual jackknife.
+
+    Examples
+    --------
+    >>> values = np.array([1.0, 2.0, 4.0, 5.0])
+    >>> without = (values.sum() - values) / 3
+    >>> bool(np.isclose(jackknife_error(values.mean(), without, np.ones(4)), values.std(ddof=1) / 2))
+    True
+    """
+    number, share = without.size, size.sum() / size
+    centre = number * whole - ((1 - 1 / share) * without).sum()
+    pseudo = share * whole - (share - 1) * without
+    return float(np.sqrt(np.mean(np.square(pseudo - centre) / (share - 1))))
+
+
+def effective_number(counts: Ints) -> float:
+    """Return how many equal counts would vary as these do: Kish, Survey Sampling (1965).
+
+    Examples
+    --------
+    >>> effective_number(np.array([5, 5, 0])), effective_number(np.array([9, 1]))
+    (2.0, 1.2195121951219512)
+    """
+    return float(counts.sum() ** 2 / max(np.square(counts).sum(), 1))

@@ -113,10 +113,10 @@ def compare_networks(
     correlations of all its genes vary more. The standard error is therefore that of values of any law,
     ``var(xy - r / 2 (x^2 + y^2)) / (1 - r^2)^2 / (n - 3)`` for standardised x and y (Hawkins, The American Statistician
     43, 235, 1989; 1 over n - 3 for a normal law), made anew from the moments of each permutation: such a test of equal
-    correlations holds for large groups whatever else differs (Chung and Romano, doi:10.1214/13-AOS1090). With few cells, of which some are far deeper than others, p is still too small: for a scale
-    common to all genes with standard deviation 0.6 of its logarithm in 100 of 400 cells, p below 0.05 came 6 times in
-    100; with 1.0 in 40 of 340, 19 times. Cells of one sample are not independent: where groups differ in samples too,
-    so may correlations.
+    correlations holds for large groups whatever else differs (Chung and Romano, doi:10.1214/13-AOS1090). With few
+    cells, of which some are far deeper than others, p is still too small: for a scale common to all genes with standard
+    deviation 0.6 of its logarithm in 100 of 400 cells, p below 0.05 came 6 times in 100; with 1.0 in 40 of 340, 19
+    times. Cells of one sample are not independent: where groups differ in samples too, so may correlations.
 
     Time: permutations times cells times edges. Memory: permutations times cells (4 bytes each, 200 MB for 1,000 times
     50,000), and cells times the genes of 512 edges, a few such arrays.
