@@ -222,15 +222,16 @@ near = store.frame("gene_peak").merge(store.frame("gene")[["gene_id", "symbol"]]
 promoters = set(near.loc[near["in_promoter"], ["symbol", "peak_id"]].itertuples(index=False, name=None))
 pairs = zip(links["gene"], links["peak"], strict=True)
 evidence["in_promoter"] = pd.array([pair in promoters for pair in pairs], dtype="boolean")
+drawn = {"n_boot": 200, "block_bp": 2_000_000 if REAL else 250_000}
 scores = {"null-corrected": links["z"], "effect": links["score"], "attention": links["attention"]}
 agree = pd.concat(
-    interpret.concordance(links.assign(score=score), evidence, n_boot=200, block_bp=2_000_000).assign(method=name)
+    interpret.concordance(links.assign(score=score), evidence, **drawn).assign(method=name)
     for name, score in scores.items()
 )
 plot.evidence(agree, title="Links and evidence")
 
 # %%
-interpret.rank_concordance(links, evidence, score="z", n_boot=200, block_bp=2_000_000).round(3)
+interpret.rank_concordance(links, evidence, score="z", columns=["distance", "correlation"], **drawn).round(3)
 
 # %%
 found = None

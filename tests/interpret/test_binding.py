@@ -60,7 +60,7 @@ def test_groups_stay_apart_and_unknown_binding_is_counted():
     table = tf_binding(*grouped, binding="score_chip")
     assert table.attrs["left_out"] == 4
     assert table.groupby("group")["peak"].nunique().to_dict() == {"B": 58, "CD4": 58}
-    found = binding_correlation(table, given=(), block_bp=1_000, n_boot=20)
+    found = binding_correlation(table, given=(), block_bp=200, n_boot=20)
     rho = found[found["peaks"] == "all"].set_index("group")["rho"]
     assert rho["B"] == pytest.approx(-rho["CD4"])
 

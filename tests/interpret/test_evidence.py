@@ -327,8 +327,11 @@ def test_concordance_names_what_it_cannot_score():
         concordance(links, evidence, columns=["in_none"])
     with pytest.raises(DataError, match="found columns in_elsewhere, expected among in_set, in_all, in_none"):
         concordance(links, evidence, columns=["in_elsewhere"])
-    with pytest.raises(DataError, match="all 1000 rows lie in 1 block of the genome, expected 2 or more"):
+    with pytest.raises(DataError, match="all 1000 rows lie in 1 block of the genome, expected 10 or more"):
         concordance(links, evidence, block_bp=None)
+    with pytest.raises(DataError, match="all 1000 rows lie in 9 blocks of the genome, expected 10 or more"):
+        concordance(links, evidence, block_bp=4_800)
+    assert concordance(links, evidence, block_bp=4_000, n_boot=10)["n_blocks"].tolist() == [10]
     with pytest.raises(DataError, match=r"links: no column 'scor'. Did you mean 'score'\?"):
         concordance(links, evidence, score="scor")
     with pytest.raises(DataError, match="evidence: 990 of 1000 links have none: g10 p10"):
@@ -369,6 +372,7 @@ def test_links_add_up_by_peak_within_groups():
         openness=[0.3, 0.3, 0.6, 0.9],
         in_ccre=pd.array([True, True, pd.NA, True], dtype="boolean"),
         has_regulon=pd.array([False, True, pd.NA, False], dtype="boolean"),
+        in_promoter=pd.array([False, True, False, False], dtype="boolean"),
     )
     peaks, evidence = by_peak(links, about)
     assert peaks.to_dict("list") == {
@@ -381,5 +385,9 @@ def test_links_add_up_by_peak_within_groups():
     assert evidence["correlation"].tolist() == [0.4, 0.2, 0.4]
     assert evidence["openness"].tolist() == [0.3, 0.6, 0.9]
     assert evidence["has_regulon"].tolist() == [True, pd.NA, False]
+    assert evidence["in_promoter"].tolist() == [True, False, False]  # of one of the genes of the peak
+    with pytest.raises(DataError, match="evidence: truth differs between the genes of a peak"):
+        by_peak(links, about.assign(truth=[0, 1, 0, 1]))
+    assert by_peak(links, about.assign(gc=[0.4, 0.4, np.nan, 0.5]))[1]["gc"].isna().tolist() == [False, True, False]
     assert evidence["in_ccre"].dtype == "boolean"
     assert evidence["in_ccre"].tolist() == [True, pd.NA, True]

@@ -25,6 +25,9 @@ Ints = NDArray[np.int64]
 BLOCK_BP = 10_000_000
 """Length of a block: far beyond the reach of a link, and some 300 of them in a mammalian genome."""
 
+FEWEST_BLOCKS = 10
+"""Fewer, drawn with replacement, are too much alike for an interval by percentiles."""
+
 
 def blocks_of(evidence: DataFrame, block_bp: int | None) -> Ints:
     """Give numbers to the stretches of the genome that the midpoints of peaks lie in, -1 for peaks without a place.
@@ -72,13 +75,13 @@ def drawn_weights(block: Ints, n_boot: int, seed: int) -> Iterator[Floats]:
     Raises
     ------
     DataError
-        When all rows lie in one block.
+        When rows lie in fewer than ten blocks.
     """
     number = int(block.max(initial=-1)) + 1
-    if number < 2:
+    if number < FEWEST_BLOCKS:
         raise DataError(
-            f"all {block.size} rows lie in {number} block of the genome, expected 2 or more to draw from. "
-            "Fix: a smaller block_bp, or links of more places."
+            f"all {block.size} rows lie in {number} block{'s' * (number != 1)} of the genome, expected {FEWEST_BLOCKS} "
+            "or more to draw from. Fix: a smaller block_bp, or links of more places."
         )
     rng = np.random.default_rng(seed)
     for _ in range(n_boot):

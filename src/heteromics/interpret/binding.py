@@ -124,8 +124,8 @@ def binding_correlation(
     Examples
     --------
     >>> import pandas as pd
-    >>> table = pd.DataFrame({"peak": list("pqr"), "attention": [1.0, 2.0, 3.0], "binding": [4.0, 5.0, 9.0]})
-    >>> table = table.assign(bound=True, chrom=list("123"), chrom_start=1, chrom_end=5)
+    >>> table = pd.DataFrame({"peak": list("pqrstuvwxy"), "attention": np.arange(10.0), "binding": np.arange(10) ** 2})
+    >>> table = table.assign(bound=True, chrom=[f"chr{i}" for i in range(10)], chrom_start=1, chrom_end=5)
     >>> binding_correlation(table, given=(), n_boot=20)[["peaks", "rho"]].values.tolist()
     [['bound', 1.0], ['all', 1.0]]
     """

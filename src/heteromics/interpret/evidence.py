@@ -1,7 +1,8 @@
 """What else speaks for a gene-peak link: known elements, ChIP peaks, motifs, regulons, correlation, distance.
 
 None of it is a truth. A region is evidence that a peak does something, not that it acts on this gene; most links of a
-gene to the peaks of one region share it. :func:`heteromics.interpret.concordance` takes that into account.
+gene to the peaks of one region share it. :func:`heteromics.interpret.concordance` takes that into account. Nor is all of
+it apart from a model: correlation and openness are of the same cells, distance may be in its mask or its bias.
 """
 
 from __future__ import annotations
@@ -173,13 +174,13 @@ def by_peak(links: DataFrame, evidence: DataFrame, *, score: str = "total") -> t
     -------
     links, evidence : DataFrame
         ``peak[, group]``, the sum under its name and ``n_genes``, the number of links added up; and the evidence in the
-        same order: what belongs to the peak as it is, the least ``distance``, the greatest ``correlation``, and
-        ``has_regulon`` where any gene has.
+        same order: what belongs to the peak as it is, the least ``distance``, the greatest ``correlation``, and what is
+        true or false as true where it is for any gene, missing where it is for all.
 
     Raises
     ------
     DataError, DuplicateNames
-        When links and evidence do not fit.
+        When links and evidence do not fit, or another column differs between the genes of a peak.
 
     Examples
     --------
@@ -193,9 +194,17 @@ def by_peak(links: DataFrame, evidence: DataFrame, *, score: str = "total") -> t
 
     about = aligned(links, evidence)
     keys = [name for name in keys_of(links) if name != "gene"]
-    ways = {"distance": "min", "correlation": "max", "has_regulon": "max"}
+    ways = {"distance": "min", "correlation": "max"} | dict.fromkeys(evidence_columns(about), "max")
     columns = {name: ways.get(str(name), "first") for name in about if name not in (*keys, "gene")}
-    about = about.groupby(keys, sort=False, as_index=False).agg(columns)
+    grouped = about.groupby(keys, sort=False, as_index=False)
+    of_peak = [name for name, way in columns.items() if way == "first"]
+    values = grouped[of_peak].nunique(dropna=False)[of_peak].max() if of_peak else {}
+    if several := [str(name) for name in of_peak if values[name] > 1]:
+        raise DataError(
+            f"evidence: {some(several)} {'differs' if len(several) == 1 else 'differ'} between the genes of a peak, so "
+            "that it is not of the peak. Fix: drop it, or make it true or false (a nullable boolean named in_ or has_)."
+        )
+    about = grouped.agg(columns)
     totals = links.reset_index(drop=True).groupby(keys, sort=False, as_index=False)
     return totals.agg(**{score: (score, "sum"), "n_genes": ("gene", "size")}), about
 
