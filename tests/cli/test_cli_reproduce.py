@@ -16,8 +16,21 @@ def files(tmp_path_factory):
 def test_tables_and_json(run, files, tmp_path):
     command = ("reproduce", "bi2former-snare", "--small", *files, *MODELS, "--seeds", 1, "--out", tmp_path / "run")
     done = run(*command, "--protocol", "pairs, easy", "--protocol", "cells, easy")
-    assert (done.code, done.err) == (0, "")
-    for words in ("protocols_summary", "small sample, 80 cells", "paper", "0.7356", "leak, CellTypeMatcher"):
+    assert done.code == 0
+    assert [line.partition(":")[0] for line in done.err.splitlines()] == [
+        f"{model}; protocol {protocol}; seed 0"
+        for protocol in ("pairs, easy", "cells, easy")
+        for model in ("CellTypeMatcher", "DepthMatcher")
+    ]
+    for words in (
+        "protocols_summary",
+        "small sample, 80 cells",
+        "paper",
+        "0.7356",
+        "leak, CellTypeMatcher",
+        "best baseline by accuracy",
+        "cells seen in training",
+    ):
         assert words in done.out
     again = run(*command, "--protocol", "pairs, easy", "--json")
     assert (again.code, again.err) == (0, "")

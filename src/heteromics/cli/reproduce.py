@@ -43,7 +43,10 @@ def reproduce(
     ] = None,
     protocol: Annotated[
         list[str] | None,
-        typer.Option(help="Of the study protocols, only this one; again for more. `--protocol list` names them."),
+        typer.Option(
+            help="Of protocols and ablations, only this one; again for more. `--protocol list` names them. Ablations "
+            "are else of 'cells, random'; few_shot and across_types split as they must, with random negatives."
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many, in place of each model's own.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -53,7 +56,10 @@ def reproduce(
 
     The paper splits pairs, so that cells leak; here cells, batches or types are split as well. Every finished run is
     kept in `--out`: stop when you like, and the same command goes on. Later calls with other models, protocols or more
-    seeds add to the tables.
+    seeds add to the tables. One call at a time for a folder.
+
+    Accuracy, Brier score and calibration error are of probabilities scaled on validation pairs, alike for models and
+    controls; accuracy_raw is of a model's own at 0.5, as the paper's is.
 
     Writes `<study>_runs` and `<study>_summary`, `leak` and `reliability_runs` as Parquet, TSV and JSON, and
     `provenance.json`.

@@ -34,6 +34,18 @@ def paired_rows(graph: HeteroGraph) -> tuple[Int, NDArray[np.str_]]:
     DataError
         When no name is in both modalities, or the RNA profiles have no cell types.
     """
+    rows = paired_cells(graph)
+    return rows, _words(graph, rows[:, 0], "cell_type")
+
+
+def paired_cells(graph: HeteroGraph) -> Int:
+    """Return the cells of a bipartite graph that have both profiles, with or without types: rows (n, 2), in RNA order.
+
+    Raises
+    ------
+    DataError
+        When no name is in both modalities.
+    """
     place = {name: row for row, name in enumerate(graph.names["atac_cell"].tolist())}
     other = np.array([place.get(name, -1) for name in graph.names["rna_cell"].tolist()], dtype=np.int64)
     first = np.flatnonzero(other >= 0)
@@ -42,7 +54,7 @@ def paired_rows(graph: HeteroGraph) -> tuple[Int, NDArray[np.str_]]:
             f"no cell has both profiles: rna has {some(graph.names['rna_cell'])}, "
             f"atac {some(graph.names['atac_cell'])}. Fix: give both modalities the same obs_names."
         )
-    return np.stack([first, other[first]], axis=1), _words(graph, first, "cell_type")
+    return np.stack([first, other[first]], axis=1)
 
 
 def batches_of(graph: HeteroGraph, rows: Int) -> NDArray[np.str_]:

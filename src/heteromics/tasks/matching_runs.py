@@ -94,9 +94,9 @@ def run_all(
     records = [_read(path) if path is not None and path.is_file() else None for path in paths]
     todo = [place for place, record in enumerate(records) if record is None]
     for place in track(todo, what, len(todo), enabled=progress):
-        records[place] = _record(planned[place], asked[place], graph_of, device=device, path=paths[place])
+        record = records[place] = _record(planned[place], asked[place], graph_of, device=device, path=paths[place])
         if progress:
-            stderr.print(_line(records[place]), markup=False, highlight=False, soft_wrap=True)
+            stderr.print(_line(record), markup=False, highlight=False, soft_wrap=True)
     return pd.concat([_table(record, "metrics") for record in records if record is not None], ignore_index=True)
 
 

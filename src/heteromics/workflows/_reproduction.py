@@ -126,9 +126,9 @@ def read_input(which: Reproduction, data: Sequence[Path], *, small: bool, seed: 
     files, what = _files(which, data)
     rna, atac = (read(path, modality=name, layer="X") for path, name in zip(files, ("rna", "atac"), strict=True))
     rna, atac = _paired(rna, atac)
-    size = f"{rna.n_obs:,} cells x {rna.n_vars:,} genes x {atac.n_vars:,} peaks"
-    what = f"{what}: {size}"
-    if which.full.size and what.startswith("reduced"):
+    size = (rna.n_obs, rna.n_vars, atac.n_vars)
+    what = f"{what}: {size[0]:,} cells x {size[1]:,} genes x {size[2]:,} peaks"
+    if which.full.size and size != tuple(which.full.size):
         cells, genes, peaks = which.full.size
         what += f"; the paper's has {cells:,} x {genes:,} x {peaks:,}"
     if small:

@@ -7,32 +7,31 @@ protocols add to what is there. Tables and provenance are written anew after eac
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heteromics import _config
-from heteromics._files import write_json, write_text
-from heteromics.errors import DataError, did_you_mean
-from heteromics.models.bi2former import Bi2FormerConfig
+from heteromics._files import whole_file, write_json, write_text
+from heteromics.errors import DataError
 from heteromics.tasks._paired import split_paired
-from heteromics.tasks.matching_models import CONTROLS, MODELS, Contender
+from heteromics.tasks.matching_models import Contender
 from heteromics.tasks.matching_runs import read_runs
-from heteromics.tasks.matching_splits import LEAKING
-from heteromics.tasks.matching_studies import (
-    Protocol,
-    ablated,
-    ablations,
-    across_types,
-    few_shot,
-    repeat_matching,
-    with_lost,
-)
-from heteromics.tasks.matching_summary import leak_worth, paper_results, summarise_runs
+from heteromics.tasks.matching_studies import Protocol, ablations, across_types, few_shot, repeat_matching
 from heteromics.workflows._reproduction import Input, Reproduction, build_store, read_input, reproduction
+from heteromics.workflows._reproduction_plan import (
+    CONTENDERS,
+    PROTOCOLS,
+    PUBLISHED,
+    STUDIES,
+    check_data,
+    check_known,
+    contender,
+    possible,
+)
+from heteromics.workflows._reproduction_tables import in_order, runs_by_code, said, shown, tables_of
 from heteromics.workflows.run import installed_versions
 
 if TYPE_CHECKING:
@@ -40,22 +39,9 @@ if TYPE_CHECKING:
 
     from heteromics.graphs import HeteroGraph
 
-STUDIES = ("protocols", "few_shot", "across_types", "ablations")
-PUBLISHED, SPARSE = ", as published", ", sparse IDs"
-CONTENDERS = ("Bi2Former", f"Bi2Former{PUBLISHED}", *MODELS[1:], *CONTROLS)
-PROTOCOLS = {
-    "pairs, easy": Protocol("pairs", "easy"),
-    "cells, easy": Protocol("cell", "easy", redraw=False),  # as many negatives as by pair
-    "cells, random": Protocol("cell", "random"),
-    "cells, hard": Protocol("cell", "hard"),
-    "cells, random, within batches": Protocol("cell", "random", within="batch"),
-    "batches, random, within batches": Protocol("batch", "random", within="batch"),
-}
 PROVENANCE = "provenance.json"
 SHARES, SMALL_SHARES = (0.01, 0.03, 0.1, 0.3, 1.0), (0.3, 1.0)
 SMALL_EPOCHS, SMALL_SEEDS, SEEDS = 2, 2, 5
-SHOWN = ("model", "protocol", "share", "held_out", "ablation", "negatives", "source", "seeds")
-NUMBERS = ("accuracy", "accuracy_sd", "auroc", "auroc_sd", "brier", "ece", "lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +54,8 @@ class Reproduced:
         ``<study>_runs`` and ``<study>_summary`` of every study, and of the protocols ``leak`` and
         ``reliability_runs``, by bins of probability.
     notes
-        What the data are, what the leak is worth, what cell types alone get, and where everything lies.
+        What the data are, what the leak is worth, what cell types alone get beside the models, whether runs are of
+        several versions of the code, and where everything lies.
     """
 
     tables: dict[str, DataFrame]
@@ -76,17 +63,7 @@ class Reproduced:
 
     def summaries(self) -> dict[str, list[dict[str, Any]]]:
         """Return the summary tables for printing: labels, mean and standard deviation of the main metrics."""
-        import pandas as pd
-
-        shown = {}
-        for name, table in self.tables.items():
-            if not name.endswith("_runs"):
-                kept = table if name == "leak" else table[[c for c in (*SHOWN, *NUMBERS) if c in table]]
-                rows = kept.drop(columns=["reproduction", "data"], errors="ignore").to_dict("records")
-                shown[name] = [
-                    {str(key): None if pd.isna(value) else value for key, value in row.items()} for row in rows
-                ]
-        return shown
+        return shown(self.tables)
 
     def as_dict(self) -> dict[str, Any]:
         """Return notes and summaries as JSON values."""
@@ -115,7 +92,7 @@ def reproduce(
     name
         ``bi2former-snare``, ``-share``, ``-10xpbmc``, ``-issaac`` or ``-10xmultiome``.
     out
-        Folder; that of an earlier call with the same data goes on.
+        Folder; that of an earlier call with the same data goes on. One call at a time: two would build one store.
     data
         One file with both modalities, or that of RNA and that of ATAC; none takes them from the manifest. Cell types
         are in the column ``cell_type``, batches, where there are any, in ``batch``.
@@ -123,7 +100,7 @@ def reproduce(
         Prior store built before; None builds one in ``out``.
     small
         A sample of cells and features, two epochs, two seeds unless more are asked for: to see that all of it runs. All
-        tables say so.
+        tables say so in ``data``.
     seeds
         How many, from 0; 5 unless told.
     studies
@@ -134,11 +111,13 @@ def reproduce(
         has and no others (sparse Adam, no weight decay on IDs): on a CPU the published setting, one pair per step, is
         otherwise spent on updating all of them. Ablations are of Bi2Former alone, of all of its settings given.
     protocols
-        Names in ``PROTOCOLS``; None takes all that the data allow, those with batches only where there are batches.
+        Names in ``PROTOCOLS``, of the study of protocols and of ablations; None takes all that the data allow, those
+        with batches only where there are batches, and for ablations ``"cells, random"``. The other studies split as
+        they must and draw random negatives.
     max_epochs
-        In place of the models' own.
+        In place of the models' own; all tables say so in ``data``.
     device, progress
-        ``"auto"``, ``"cpu"`` or ``"cuda"``; whether bars are shown.
+        ``"auto"``, ``"cpu"`` or ``"cuda"``; whether bars, and a line for each run that is done, are shown.
 
     Returns
     -------
@@ -147,54 +126,57 @@ def reproduce(
     Raises
     ------
     DataError
-        For an unknown name, study, model or protocol, data that cannot be used, or a folder with runs of other data.
+        For an unknown name, study, model or protocol, data that cannot be used or do not allow what is asked for, or a
+        folder with runs of other data, priors, configurations or releases; all before anything is trained.
     FetchError
         When data could not be had; says how to give them.
     """
-    which, out = reproduction(name), Path(out)
-    _check_known("study", studies, STUDIES)
-    forms = ("", PUBLISHED, SPARSE, f"{PUBLISHED}{SPARSE}")
-    _check_known("model", models, (*(f"{model}{form}" for model in MODELS for form in forms), *CONTROLS))
-    _check_known("protocol", protocols or (), PROTOCOLS)
+    which, out, asked = reproduction(name), Path(out), [contender(model) for model in models]
+    check_known("study", studies, STUDIES)
+    check_known("protocol", protocols or (), PROTOCOLS)
     number = seeds or (SMALL_SEEDS if small else SEEDS)
     epochs = max_epochs or (SMALL_EPOCHS if small else None)
     found = read_input(which, [Path(path) for path in data], small=small)
+    check_data(studies, asked, found.rna.obs)
+    chosen = possible(protocols, found.rna.obs)
+    provenance = _checked(out, _provenance(which, found, asked, chosen, {"max_epochs": epochs, "small": small}))
     store = build_store(which, found, out, progress=progress) if db is None else Path(db)
-    graphs = _graphs(found, store, models)
-    chosen = _possible(protocols, graphs[0][0])
-    about = {"reproduction": name, "data": found.what}
-    provenance = _provenance(which, found, graphs, store, {"max_epochs": epochs, "small": small})
-    provenance = _checked(out, provenance)
+    graphs = _graphs(found, store, asked)
+    provenance = _checked(out, {**provenance, **_marks(graphs, store)})
+    what = found.what if epochs is None else f"{found.what}; at most {epochs} epoch{'s' * (epochs > 1)}"
+    about = {"reproduction": name, "data": what}
     write_json(out / PROVENANCE, {**about, **provenance})
     tables: dict[str, DataFrame] = {}
     for upto in range(1, number + 1):
         for study in studies:
             options = {"seeds": range(upto), "max_epochs": epochs, "device": device, "progress": progress}
             folder = out / "runs" / study
-            _run(study, graphs, chosen, {**options, "folder": folder}, small=small)
-            tables |= _tables(study, _in_order(read_runs(folder)), which)
+            ours = chosen if study == "protocols" or protocols is not None else None
+            _run(study, graphs, ours, {**options, "folder": folder}, small=small)
+            fresh = tables_of(study, in_order(read_runs(folder)), which.paper)
             if study == "protocols":
-                tables["reliability_runs"] = _in_order(read_runs(folder, "reliability"))
-        for title, table in tables.items():
-            _write(out, title, table.assign(**about)[[*about, *table.columns]])
-        write_json(out / PROVENANCE, {**about, **provenance, "seeds": max(upto, provenance["seeds"])})
-    notes = {**about, "priors": store, "tables": out, **_said(tables)}
-    return Reproduced(
-        {title: table.assign(**about)[[*about, *table.columns]] for title, table in tables.items()}, notes
-    )
+                fresh["reliability_runs"] = in_order(read_runs(folder, "reliability"))
+            provenance["code"][study] = runs_by_code(fresh[f"{study}_runs"])
+            for title, table in fresh.items():
+                tables[title] = table.assign(**about)[[*about, *table.columns]]
+                _write(out, title, tables[title])
+            write_json(out / PROVENANCE, {**about, **provenance})
+        provenance["seeds"] = max(upto, provenance["seeds"])
+        write_json(out / PROVENANCE, {**about, **provenance})
+    return Reproduced(tables, {**about, "priors": store, "tables": out, **said(tables)})
 
 
 Graphs = list[tuple["HeteroGraph", list[Contender]]]
 
 
-def _graphs(found: Input, store: Path, models: Sequence[str]) -> Graphs:
+def _graphs(found: Input, store: Path, models: Sequence[Contender]) -> Graphs:
     """Build the graph with standardised attributes, and with raw ones where a model is as published."""
     from heteromics.graphs import bipartite
     from heteromics.priors import PriorStore
 
     groups: dict[bool, list[Contender]] = {}
-    for name in models:
-        groups.setdefault(PUBLISHED not in name, []).append(_contender(name))
+    for each in models:
+        groups.setdefault(PUBLISHED not in each.name, []).append(each)
     with PriorStore.open(store) as opened:
         return [
             (bipartite(found.rna, found.atac, opened, standardise=standardise), group)
@@ -202,35 +184,13 @@ def _graphs(found: Input, store: Path, models: Sequence[str]) -> Graphs:
         ]
 
 
-def _contender(name: str) -> Contender:
-    """Return the contender of a name, with the configuration that its endings ask for."""
-    model, *endings = re.split(f"(?={PUBLISHED}|{SPARSE})", name)
-    contender = Contender(name, model)
-    if not endings:
-        return contender
-    kind: Any = contender.pair_model().config_type
-    config = kind.as_published() if PUBLISHED in endings else kind()
-    return replace(contender, config=replace(config, sparse_ids=SPARSE in endings))
-
-
-def _possible(protocols: Sequence[str] | None, graph: HeteroGraph) -> dict[str, Protocol]:
-    """Protocols asked for, or all that the data allow."""
-    if protocols is not None:
-        return {name: PROTOCOLS[name] for name in protocols}
-    batches = len(graph.meta["categories"].get("batch", ()))
-    enough = {"cell": 2, "batch": 3}
-    return {name: each for name, each in PROTOCOLS.items() if each.within is None or batches >= enough[each.split]}
-
-
 def _run(
-    study: str, graphs: Graphs, protocols: Mapping[str, Protocol], options: dict[str, Any], *, small: bool
+    study: str, graphs: Graphs, protocols: Mapping[str, Protocol] | None, options: dict[str, Any], *, small: bool
 ) -> None:
     """Do one study on every graph with the models that go with it; the runs are kept in its folder."""
-    if study == "ablations" and not any(each.model == "Bi2Former" for _, models in graphs for each in models):
-        raise DataError("ablations are of Bi2Former, which is not among the models. Fix: add it.")
     for graph, models in graphs:
         if study == "protocols":
-            repeat_matching(graph, protocols, models=models, **options)
+            repeat_matching(graph, protocols or {}, models=models, **options)
         elif study == "few_shot":
             codes = split_paired(graph, shares=(0.8, 0.1, 0.1), seed=0)
             few_shot(graph, codes, shares=SMALL_SHARES if small else SHARES, models=models, **options)
@@ -239,76 +199,40 @@ def _run(
         else:
             for each in models:
                 if each.model == "Bi2Former":
-                    ablations(graph, model=each, **options)
-
-
-def _in_order(runs: DataFrame) -> DataFrame:
-    """Order runs as protocols and models are listed, then by seed; runs of earlier calls are among them."""
-    ranks = {"protocol": [*PROTOCOLS], "ablation": [*ablated(Bi2FormerConfig())], "model": [*CONTENDERS]}
-    by = [name for name in ("protocol", "share", "held_out", "ablation", "model", "seed") if name in runs]
-    place = {name: {word: rank for rank, word in enumerate(words)} for name, words in ranks.items()}
-    return runs.sort_values(
-        by, kind="stable", ignore_index=True, key=lambda c: c.map(place[c.name]) if c.name in place else c
-    )
-
-
-def _tables(study: str, runs: DataFrame, which: Reproduction) -> dict[str, DataFrame]:
-    """Return runs and summary of one study, the paper's rows below."""
-    if study == "protocols":
-        labels = {"protocol": "pairs, easy", "split": LEAKING, "negatives": "easy"}
-        tables = {"protocols_summary": summarise_runs(runs, paper_results(which.paper), **labels)}
-        if {"pairs, easy", "cells, easy"} <= set(runs["protocol"]):
-            tables["leak"] = leak_worth(runs)
-    elif study == "across_types":
-        beside = paper_results(which.paper, "across_types")
-        tables = {"across_types_summary": summarise_runs(runs, beside, held_out="not stated")}
-    elif study == "ablations":
-        beside = paper_results("mean of five", "ablations").assign(note="mean over the five data sets")
-        runs = with_lost(runs)
-        tables = {"ablations_summary": summarise_runs(runs, beside)}
-    else:
-        tables = {"few_shot_summary": summarise_runs(runs)}
-    return {f"{study}_runs": runs, **tables}
-
-
-def _said(tables: Mapping[str, DataFrame]) -> dict[str, str]:
-    """Say what the leak is worth and what cell types alone get, in a line each."""
-    said = {}
-    if "leak" in tables:
-        for row in tables["leak"].to_dict("records"):
-            if row["metric"] == "auroc":
-                over = "1 seed" if row["seeds"] == 1 else f"sd {row['gain_sd']:.3f}, {row['seeds']} seeds"
-                said[f"leak, {row['model']}"] = (
-                    f"AUROC {row['leaking']:.3f} by pair, {row['honest']:.3f} by cell, gain {row['gain']:+.3f} "
-                    f"({over}; easy negatives)"
-                )
-    if "protocols_summary" in tables:
-        here = tables["protocols_summary"].query("source == 'here' and model == 'CellTypeMatcher'")
-        for row in here.to_dict("records"):
-            said[f"cell types alone, {row['protocol']}, {row['negatives']} negatives"] = f"AUROC {row['auroc']:.3f}"
-    return said
+                    ablations(graph, protocols, model=each, **options)
 
 
 def _provenance(
-    which: Reproduction, found: Input, graphs: Graphs, store: Path, settings: Mapping[str, Any]
+    which: Reproduction,
+    found: Input,
+    models: Sequence[Contender],
+    protocols: Mapping[str, Protocol],
+    settings: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Name data, priors, graphs, settings of every model, protocols and versions."""
-    from heteromics.graphs.hashing import graph_hash
-
+    """Name data, settings of every model, protocols and versions; ``code`` counts the runs of each study by code."""
     return {
         "paper": which.paper,
         "sha256": found.sha256,
+        "models": {each.name: _configuration(each) for each in models},
+        "protocols": {name: _config.as_dict(protocol) for name, protocol in protocols.items()},
+        "settings": dict(settings),
+        "versions": installed_versions(),
+        "code": {},
+        "seeds": 0,
+        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _marks(graphs: Graphs, store: Path) -> dict[str, Any]:
+    """Name priors and graphs."""
+    from heteromics.graphs.hashing import graph_hash
+
+    return {
         "store": {"path": str(store.resolve()), **graphs[0][0].meta["store"]},
         "graphs": {
             "standardised" if graph.meta["standardised"] else "raw attributes": graph_hash(graph, node_data=True)
             for graph, _ in graphs
         },
-        "models": {each.name: _configuration(each) for _, group in graphs for each in group},
-        "protocols": {name: _config.as_dict(protocol) for name, protocol in PROTOCOLS.items()},
-        "settings": dict(settings),
-        "versions": installed_versions(),
-        "seeds": 0,
-        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -319,7 +243,7 @@ def _configuration(each: Contender) -> dict[str, Any] | None:
 
 
 def _checked(out: Path, provenance: dict[str, Any]) -> dict[str, Any]:
-    """Refuse a folder with runs of other data, priors or epochs, for its tables would mix them; add what is there.
+    """Refuse a folder whose runs are of something else, for its tables would mix them; add what is there.
 
     Raises
     ------
@@ -330,28 +254,32 @@ def _checked(out: Path, provenance: dict[str, Any]) -> dict[str, Any]:
     if not path.is_file():
         return provenance
     before = json.loads(path.read_text(encoding="utf-8"))
-    for key in ("sha256", "graphs", "settings"):
-        was, now = before[key], provenance[key]
-        names = sorted(set(was) | set(now) if key == "sha256" else set(was) & set(now))
-        if differing := [name for name in names if was.get(name) != now.get(name)]:
-            listed = "; ".join(f"{name} was {was.get(name)}, is {now.get(name)}" for name in differing)
-            raise DataError(f"{out} holds runs of another {key}: {listed}. Fix: another --out.")
-    kept = {key: {**before[key], **provenance[key]} for key in ("graphs", "models")}
-    return {**provenance, **kept, "seeds": before["seeds"], "begun": before["begun"]}
+    for key in ("sha256", "settings", "models", "protocols", "graphs", "versions"):
+        was, now = before.get(key, {}), provenance.get(key, {})
+        names = set(was) & set(now) if key != "versions" else {"heteromics"}
+        if differing := _differences(was, now, set(was) | set(now) if key == "sha256" else names):
+            raise DataError(f"{out} holds runs of other {key}: {'; '.join(differing)}. Fix: another --out.")
+    kept = {
+        key: {**before.get(key, {}), **provenance.get(key, {})} for key in ("graphs", "models", "protocols", "code")
+    }
+    return {**before, **provenance, **kept, "seeds": before["seeds"], "begun": before["begun"]}
+
+
+def _differences(was: Mapping[str, Any], now: Mapping[str, Any], names: set[str]) -> list[str]:
+    """Say what differs, entry by entry, and inside of entries that have entries."""
+    listed = []
+    for name in sorted(names):
+        old, new = was.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            listed += [f"{name}, {each}" for each in _differences(old, new, set(old) | set(new))]
+        elif old != new:
+            listed.append(f"{name} was {old}, is {new}")
+    return listed
 
 
 def _write(out: Path, title: str, table: DataFrame) -> None:
     """Write one table as Parquet, TSV and JSON, each whole or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
-    fresh = out / f".{title}.parquet.part"
-    table.to_parquet(fresh, index=False)
-    fresh.replace(out / f"{title}.parquet")
+    with whole_file(out / f"{title}.parquet") as fresh:
+        table.to_parquet(fresh, index=False)
     write_text(out / f"{title}.tsv", table.to_csv(sep="\t", index=False))
     write_text(out / f"{title}.json", table.to_json(orient="records", indent=2) + "\n")
-
-
-def _check_known(what: str, asked: Iterable[str], known: Iterable[str]) -> None:
-    known = list(known)
-    for name in asked:
-        if name not in known:
-            raise DataError(f"no {what} called '{name}'. {did_you_mean(name, known)}Known: {'; '.join(known)}.")
