@@ -99,7 +99,8 @@ def test_correlation_refuses_other_cells_and_unknown_names():
             {"cells": np.ones(30, bool)},
             r"cells: found bool of shape \(30,\), expected a boolean mask over the 60 cells",
         ),
-        ({"within": ["T"] * 30}, r"within: found shape \(30,\), expected one label for each of 60 cells"),
+        ({"within": ["T"] * 59 + [None]}, r"within: 1 of 60 cells have no label"),
+        ({"within": ["T"] * 30}, r"within: found shape \(30,\) for 60 cells, expected one label per cell"),
     ],
 )
 def test_correlation_refuses_what_does_not_fit_the_cells(options, message):

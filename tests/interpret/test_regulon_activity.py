@@ -258,7 +258,7 @@ def test_data_that_do_not_fit_are_refused():
         activity_by_group(activity, ["a", "b"])
     with pytest.raises(DataError, match=r"groups: found 1 group \(a\), expected two or more"):
         activity_by_group(activity.fillna(0), ["a", "a"])
-    with pytest.raises(DataError, match=r"groups: found shape \(3,\), expected one label for each of 2 cells"):
+    with pytest.raises(DataError, match=r"groups: found shape \(3,\) for 2 cells, expected one label per cell"):
         activity_by_group(activity.fillna(0), ["a", "a", "b"])
     with pytest.raises(DataError, match="groups: 1 of 2 cells have no label"):
         activity_by_group(activity.fillna(0), ["a", None])

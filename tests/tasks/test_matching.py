@@ -19,6 +19,7 @@ from heteromics.tasks import (
     paired_rows,
     run_matching,
 )
+from heteromics.tasks._paired import paired_cells
 from heteromics.tasks.matching import depth_scores
 from heteromics.tasks.pairs import shared_cells, split_pairs
 from tests.models.test_bi2former import build
@@ -158,6 +159,7 @@ def test_what_the_protocol_refuses():
     untyped = build(np.eye(4) + 1, np.eye(4) + 1)
     with pytest.raises(DataError, match="the graph has no cell types"):
         paired_rows(untyped)
+    assert paired_cells(untyped).tolist() == [[i, i] for i in range(4)]  # which are paired all the same
 
 
 def test_cells_are_paired_by_name():

@@ -72,8 +72,8 @@ def labels_of(cells: AnnData, groups: str | ArrayLike | None) -> NDArray[np.str_
     return checked_labels(groups, cells.n_obs)
 
 
-def checked_labels(groups: ArrayLike, n_cells: int) -> NDArray[np.str_]:
-    """Return labels as text when there is one for each cell.
+def checked_labels(groups: ArrayLike, n_cells: int, what: str = "groups") -> NDArray[np.str_]:
+    """Return labels as text when there is one for each cell; ``what`` names them in errors.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def checked_labels(groups: ArrayLike, n_cells: int) -> NDArray[np.str_]:
 
     labels = np.asarray(groups, dtype=object)
     if labels.shape != (n_cells,):
-        raise DataError(f"groups: found shape {labels.shape}, expected one label for each of {n_cells} cells.")
+        raise DataError(f"{what}: found shape {labels.shape} for {n_cells} cells, expected one label per cell.")
     if missing := int(pd.isna(labels).sum()):
-        raise DataError(f"groups: {missing} of {n_cells} cells have no label. Fix: leave these cells out.")
+        raise DataError(f"{what}: {missing} of {n_cells} cells have no label. Fix: leave these cells out.")
     return labels.astype(str)

@@ -1,8 +1,8 @@
 """How far a ranking of links agrees with other evidence; intervals know that links are clustered.
 
-Agreement speaks for links where the evidence had no part in them: ChIP peaks, elements, motifs, regulons. Correlation and
-openness are of the same cells, and distance is in the window and, where the model has one, in its bias: with these it
-describes a ranking and does not confirm it.
+Agreement speaks for links where the evidence had no part in them: ChIP peaks, elements, motifs, regulons. Correlation
+and openness are of the same cells, and distance is in the window and, where the model has one, in its bias: with these
+it describes a ranking and does not confirm it.
 """
 
 from __future__ import annotations

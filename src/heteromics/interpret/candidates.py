@@ -15,6 +15,7 @@ from scipy import sparse
 
 from heteromics.errors import DataError, DuplicateNames, GraphError, some
 from heteromics.graphs.hashing import other_store
+from heteromics.interpret._cell_groups import checked_labels
 from heteromics.interpret._joining import columns_of
 from heteromics.models._links import joint_counts
 from heteromics.models.baselines import as_csr, log_normalised
@@ -147,14 +148,12 @@ def correlation_links(
     if method not in ("pearson", "spearman"):
         raise DataError(f"correlation_links: found method={method!r}, expected 'pearson' or 'spearman'.")
     chosen = np.ones(len(left_names), dtype=bool) if cells is None else np.asarray(cells)
-    labels = None if within is None else np.asarray(within)
+    labels = None if within is None else checked_labels(within, len(left_names), "within")
     if chosen.dtype != bool or chosen.shape != (len(left_names),):
         raise DataError(
             f"cells: found {chosen.dtype} of shape {chosen.shape}, expected a boolean mask over the {len(left_names)} "
             "cells."
         )
-    if labels is not None and labels.shape != chosen.shape:
-        raise DataError(f"within: found shape {labels.shape}, expected one label for each of {len(left_names)} cells.")
     sides = []
     for data, side in ((rna, "gene"), (atac, "peak")):
         column = columns_of(data, candidates[side], "rna" if side == "gene" else "atac")

@@ -1,8 +1,8 @@
 """What else speaks for a gene-peak link: known elements, ChIP peaks, motifs, regulons, correlation, distance.
 
 None of it is a truth. A region is evidence that a peak does something, not that it acts on this gene; most links of a
-gene to the peaks of one region share it. :func:`heteromics.interpret.concordance` takes that into account. Nor is all of
-it apart from a model: correlation and openness are of the same cells, distance may be in its mask or its bias.
+gene to the peaks of one region share it. :func:`heteromics.interpret.concordance` takes that into account. Nor is all
+of it apart from a model: correlation and openness are of the same cells, distance may be in its mask or its bias.
 """
 
 from __future__ import annotations
