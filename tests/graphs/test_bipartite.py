@@ -299,6 +299,51 @@ def test_streaming_gives_the_batches_one_by_one():
     assert len(batcher.batch(np.empty((0, 2), int))) == 0
 
 
+def test_parts_keep_the_order_and_bound_pairs_and_nodes():
+    graph = bipartite(*toy())
+    batcher, pairs = PairBatcher(graph), np.stack([np.arange(12), np.arange(12)[::-1]], 1)
+    nodes = [len(one.gene) + len(one.peak) for one in batcher.stream(pairs, 1)]
+    most = 3 * max(nodes)
+    for size, bound in ((5, None), (5, most), (12, most), (12, 1)):
+        parts = batcher.parts(pairs, size, bound)
+        torch.testing.assert_close(torch.cat(parts), torch.from_numpy(pairs))
+        first = 0
+        for number, part in enumerate(parts):
+            held, last = sum(nodes[first : first + len(part)]), number + 1 == len(parts)
+            assert len(part) == 1 or (len(part) <= size and (bound is None or held <= bound))
+            fits = len(part) < size and (bound is None or held + nodes[min(first + len(part), 11)] <= bound)
+            assert last or not fits  # as many as may be
+            first += len(part)
+    assert batcher.parts(np.empty((0, 2), int), 3, 5) == []
+
+
+@pytest.mark.parametrize("side", ["gene", "peak"])
+@pytest.mark.parametrize("most", [1, 40, 1 << 20])
+def test_profiles_are_the_rows_of_the_cells(side, most):
+    rna, atac, store = toy()
+    graph = bipartite(rna, atac, store)
+    batcher, cells = PairBatcher(graph), np.array([3, 0, 7, 3])
+    whole = batcher.batch(np.stack([cells, cells], 1))
+    parts = list(batcher.profiles(side, cells, most))
+    torch.testing.assert_close(torch.cat([feature for feature, _, _ in parts]), getattr(whole, side))
+    torch.testing.assert_close(torch.cat([weight for _, weight, _ in parts]), getattr(whole, f"{side}_value"))
+    sizes = torch.cat([offsets.diff() for _, _, offsets in parts])
+    torch.testing.assert_close(sizes, getattr(whole, f"{side}_offsets").diff())
+    assert all(len(feature) <= most or len(offsets) == 2 for feature, _, offsets in parts)
+
+
+def test_positions_come_on_request_and_with_a_window():
+    graph = bipartite(*toy())
+    plain = PairBatcher(graph).batch([[2, 7]])
+    assert plain.gene_position is None
+    asked, window = (PairBatcher(graph, *rest, positions=True).batch([[2, 7]]) for rest in ((), ("window", 600)))
+    for batch, within in ((asked, None), (window, 600)):
+        assert batch.within_bp == within
+        for side in ("gene", "peak"):
+            expected = graph.ndata(side)["position"][getattr(batch, side).long()]
+            torch.testing.assert_close(getattr(batch, f"{side}_position"), expected)
+
+
 def test_pair_graph_is_the_batch_as_a_graph():
     graph = bipartite(*toy(), mask="window", within_bp=600)
     batcher = PairBatcher(graph)

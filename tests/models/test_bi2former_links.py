@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from heteromics.errors import GraphError
+from heteromics.errors import GraphError, ModelError
 from heteromics.graphs import PairBatcher
 from heteromics.graphs.pairs import EXPRESSES, OPENS
 from heteromics.models._links import LinkSums, joint_counts
@@ -70,6 +70,30 @@ def test_effects_are_the_slope_of_the_log_odds(weights):
         assert effect.shape == sent[head].messages.weight.shape
         slope = (weakened(head, -1e-5) - weakened(head, 1e-5)) / 2e-5
         np.testing.assert_allclose(float(effect.sum()), slope, rtol=1e-4, atol=1e-8)
+
+
+def test_effects_keep_the_precision_of_the_slopes_and_take_some_links_at_a_time(monkeypatch):
+    monkeypatch.setattr("heteromics.models._bi2former_network._HELD", 40)
+    graph = random_graph()
+    network = network_of(graph, dataclasses.replace(SMALL, directions="separate"))
+    _, (head,) = network.explained(PairBatcher(graph).batch([[4, 9], [1, 2]]))
+    to_gene, to_peak = (torch.randn(len(side), 8, dtype=torch.float64) for side in (head.gene, head.peak))
+    sent = head.messages
+    received = (to_gene @ head.peak.double().T)[sent.gene_row, sent.peak_row] * sent.weight
+    returned = (to_peak @ head.gene.double().T)[sent.peak_row, sent.gene_row] * sent.back
+    torch.testing.assert_close(head.effect(to_gene, to_peak), (received + returned).detach(), rtol=1e-12, atol=1e-14)
+    assert head.effect(to_gene.bfloat16(), to_peak.bfloat16()).dtype == torch.float32
+    assert len(sent.weight) > 40
+
+
+def test_groups_that_are_missing_are_refused_and_no_pairs_have_no_links():
+    graph = random_graph()
+    model = trained(graph, dataclasses.replace(SMALL, max_epochs=1))
+    with pytest.raises(ModelError, match="groups: 2 of 3 labels are missing"):
+        model.links(np.arange(3), ["a", None, np.nan])
+    empty, whole = model.links([], []), model.links([0], ["a"])
+    assert len(empty) == 0
+    assert empty.columns.equals(whole.columns)
 
 
 def test_links_of_candidates_come_in_their_order_with_zeros():

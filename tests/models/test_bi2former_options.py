@@ -1,20 +1,23 @@
 """Every option of the network against dense arrays, and what the options of training promise."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from heteromics.errors import ModelError
+from heteromics.errors import FeaturesDiffer, ModelError
 from heteromics.graphs import PairBatcher
 from heteromics.graphs.pairs import EXPRESSES, OPENS
 from heteromics.models import Bi2Former, Bi2FormerConfig, _pair_model, _pair_nodes, _pair_training
 from heteromics.models._bi2former_network import Bi2FormerNetwork
 from heteromics.models._links import count_pairs
+from heteromics.models._pair_nodes import FeatureTable, Nodes
 from heteromics.models._pair_training import MatchingPlan, calibrate
 from heteromics.tasks import make_pairs
-from tests.models.test_bi2former import SMALL, dense_rows, every_pair, network_of, random_graph, trained
+from tests.models.test_bi2former import SMALL, build, dense_rows, every_pair, network_of, random_graph, trained
 
 
 def doubled(batch):
@@ -55,6 +58,11 @@ def dense_attention(layer, config, head, gene, peak, may, term):
     key, v_peak, _, *answer = peak
     scale = query.shape[1] ** -0.5 if config.scaled else 1.0
     score = query @ key.T * scale + term
+    if config.weights == "published":
+        share = torch.sigmoid(score * may)
+        best = share.topk(min(config.top_k, score.shape[1]), 1)
+        weight = torch.zeros_like(share).scatter(1, best.indices, best.values.softmax(1)) * (share > config.threshold)
+        return weight @ v_peak, weight.T @ v_gene
     kept = may.clone()
     if config.top_k is not None:
         best = score.masked_fill(~may, -torch.inf).topk(min(config.top_k, score.shape[1]), 1).indices
@@ -74,7 +82,7 @@ def dense_attention(layer, config, head, gene, peak, may, term):
 
 
 def dense_network(network, graph, i, j):
-    """The logits of one pair with genes x peaks arrays, for every option of the network but the published weights."""
+    """The logits of one pair with genes x peaks arrays, for every option of the network."""
     config = network.config
     roles, chroms, places = zip(
         dense_nodes(network, network.genes, graph, EXPRESSES, i),
@@ -123,6 +131,8 @@ def dense_network(network, graph, i, j):
         {"directions": "separate", "weights": "softmax", "heads": 2, "layers": 2, "distance_bias": True},
         {"directions": "separate", "weights": "softmax", "top_k": None, "threshold": 0.5, "messages": "full"},
         {"ids": False, "values": "log1p", "threshold": 0.5, "scaled": False, "classifier": "mlp"},
+        {"weights": "published", "threshold": 0.5, "messages": "full", "activation": False, "scaled": False},
+        {"weights": "published", "threshold": 0.6, "top_k": 10, "heads": 2, "layers": 2, "distance_bias": True},
     ],
     ids=lambda changes: "-".join(map(str, changes)),
 )
@@ -161,7 +171,11 @@ def test_peaks_weigh_the_genes_that_kept_them_in_their_own_way():
     assert not torch.allclose(sent.weight, sent.back)
 
 
-@pytest.mark.parametrize("changes", [{"distance_bias": True}, {"directions": "separate"}], ids=lambda c: next(iter(c)))
+@pytest.mark.parametrize(
+    "changes",
+    [{"distance_bias": True}, {"directions": "separate"}, {"weights": "published", "threshold": 0.5}],
+    ids=lambda changes: next(iter(changes)),
+)
 def test_options_train_save_and_predict_alike_in_any_batch(changes, tmp_path):
     graph = spread(random_graph())
     model = trained(graph, dataclasses.replace(SMALL, heads=2, **changes))
@@ -176,25 +190,41 @@ def test_options_train_save_and_predict_alike_in_any_batch(changes, tmp_path):
             model._network(PairBatcher(graph).batch([[0, 0]]))
 
 
-def test_bfloat16_stays_close_and_trains():
-    graph = random_graph(genes=40, peaks=120)
-    whole = network_of(graph, SMALL)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"activation": False, "messages": "full"},
+        {"distance_bias": True, "directions": "separate", "top_k": None},
+        {"weights": "published", "threshold": 0.5, "activation": False, "layers": 2},
+    ],
+    ids=lambda changes: next(iter(changes), "default"),
+)
+def test_bfloat16_stays_close(changes):
+    graph = spread(random_graph(genes=40, peaks=120))
+    whole = network_of(graph, dataclasses.replace(SMALL, **changes))
+    if "distance_bias" in changes:
+        torch.nn.init.normal_(whole.layers[0].heights)
     half = Bi2FormerNetwork(
-        dataclasses.replace(SMALL, precision="bfloat16"), *(_table(nodes) for nodes in (whole.genes, whole.peaks))
+        dataclasses.replace(whole.config, precision="bfloat16"), *(_table(side) for side in (whole.genes, whole.peaks))
     ).eval()
     half.load_state_dict(whole.state_dict())
-    batch = PairBatcher(graph).batch(every_pair()[::13])
+    batch = PairBatcher(graph, positions=True).batch(every_pair()[::13])
     with torch.no_grad():
-        expected, found = whole(batch), half(batch)
-        assert half.genes(batch.gene, batch.gene_value, batch.gene_offsets)[0].dtype == torch.float32
+        (expected, _), (found, sent) = whole.explained(batch), half.explained(batch)
     assert found.dtype == torch.float32
-    assert 0 < float((found - expected).norm() / expected.norm()) < 0.02
+    assert sent[0].gene.dtype == torch.bfloat16
+    assert 0 < float((found - expected).norm() / expected.norm()) < 0.03
     gradients = []
     for network in (whole, half):
         network(batch).square().sum().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
     assert gradients[1].dtype == torch.float32
     assert float(torch.nn.functional.cosine_similarity(*gradients, dim=0)) > 0.99
+
+
+def test_bfloat16_trains():
+    graph = random_graph(genes=40, peaks=120)
     models = [trained(graph, dataclasses.replace(SMALL, precision=p, max_epochs=5)) for p in ("float32", "bfloat16")]
     losses = [[entry["train_loss"] for entry in model.history] for model in models]
     assert losses[1][-1] < losses[1][0]
@@ -206,9 +236,7 @@ def test_bfloat16_stays_close_and_trains():
 
 
 def _table(nodes):
-    from heteromics.models._pair_nodes import FeatureTable
-
-    return FeatureTable(nodes.attributes, nodes.chrom)
+    return FeatureTable(nodes.attributes, nodes.chrom, nodes.position)
 
 
 def test_sparse_gradients_and_their_first_step_are_those_of_dense_ones():
@@ -267,6 +295,92 @@ def test_large_pairs_are_scored_in_small_batches(monkeypatch):
     np.testing.assert_allclose(model.predict(pairs), expected, rtol=1e-5)
     again = model.links(pairs).set_index(["gene", "peak"]).loc[list(zip(links["gene"], links["peak"], strict=True))]
     np.testing.assert_allclose(again["total"], links["total"], rtol=1e-5)
+    np.testing.assert_allclose(again["score"], links["score"].to_numpy(), rtol=1e-4, atol=1e-9)
+
+
+def test_where_nothing_is_pruned_batches_are_bounded_by_what_may_meet(monkeypatch):
+    graph = random_graph()
+    model = trained(graph, dataclasses.replace(SMALL, top_k=None, mask="none", max_epochs=1))
+    pairs = every_pair()
+    expected = model.predict(pairs)
+    monkeypatch.setattr(_pair_model, "MOST_LINKS", 600)
+    batches = list(model._batches(graph, pairs, "cpu", "", progress=False))
+    edges = [int(batch.edges()[0][-1]) for batch in batches]
+    assert [batch.most_edges for batch in batches] == edges
+    assert sum(map(len, batches)) == len(pairs)
+    assert all(number <= 600 or len(batch) == 1 for number, batch in zip(edges, batches, strict=True))
+    assert max(map(len, batches)) > 1
+    np.testing.assert_allclose(model.predict(pairs), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{"distance_bias": True}, {"mask": "window"}, {}], ids=str)
+def test_other_positions_are_refused_where_they_are_an_input(changes):
+    graph = random_graph()
+    model = trained(graph, dataclasses.replace(SMALL, max_epochs=1, **changes))
+    known = int((graph.ndata("gene")["chrom"] >= 0).sum())
+    moved = spread(random_graph())
+    if not changes:
+        np.testing.assert_array_equal(model.predict([[0, 0]], moved), model.predict([[0, 0]]))
+        return
+    with pytest.raises(FeaturesDiffer, match=f"with {known} of 18 gene names at other positions"):
+        model.predict([[0, 0]], moved)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the most numbers of any tensor that is made."""
+
+    most = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for each in made if isinstance(made, (tuple, list)) else [made]:
+            if isinstance(each, torch.Tensor) and each.layout == torch.strided:
+                self.most = max(self.most, each.untyped_storage().nbytes() // each.element_size())
+        return made
+
+
+def test_what_is_averaged_over_pairs_is_not_laid_out_for_every_node():
+    graph = random_graph()
+    config = dataclasses.replace(SMALL, hidden=4, key_width=4, activation=False, messages="full")
+    wide = FeatureTable(torch.randn(50, 64), graph.ndata("peak")["chrom"].long(), graph.ndata("peak")["position"])
+    nodes = Nodes(config, wide, 3, [4, 4, 4], pooled=[2])
+    batch = PairBatcher(graph).batch(every_pair()[:60])
+    with Largest() as seen, torch.no_grad():
+        nodes(batch.peak, batch.peak_value, batch.peak_offsets)
+    assert 50 * 64 <= seen.most < len(batch.peak) * 64 / 4
+
+
+@pytest.mark.parametrize("values", ["raw", "standardised"])
+def test_a_pair_without_nodes_reads_as_zero_however_it_is_pooled(values):
+    rng = np.random.default_rng(0)
+    rna, atac = rng.poisson(0.6, (6, 18)), rng.poisson(0.5, (6, 50))
+    rna[2], atac[4] = 0, 0
+    graph = build(rna, atac)
+    config = dataclasses.replace(SMALL, activation=False, values=values)
+    pooled, whole = (network_of(graph, dataclasses.replace(config, sparse_ids=sparse)) for sparse in (False, True))
+    whole.load_state_dict(pooled.state_dict())
+    batch = PairBatcher(graph).batch([[2, 0], [0, 4], [1, 1], [2, 4]])
+    torch.testing.assert_close(pooled(batch), whole(batch))
+
+
+def test_means_of_sparse_embeddings_are_refused():
+    graph = random_graph()
+    with pytest.raises(ModelError, match="pooled projections need dense gradients"):
+        Nodes(dataclasses.replace(SMALL, sparse_ids=True), FeatureTable.of(graph, "gene"), 3, [4, 4], pooled=[1])
+
+
+def test_counting_pairs_of_few_links_takes_no_more_than_the_bits_may(monkeypatch):
+    monkeypatch.setattr("heteromics.models._links._BITS", 1 << 18)
+    graph = random_graph(genes=60, peaks=200)
+    pairs = np.tile(np.stack([np.arange(20)] * 2, 1), (5_000, 1))
+    tracemalloc.start()
+    try:
+        found = count_pairs(graph, pairs, np.array([1]), np.array([1]))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.tolist() == [100_000]
+    assert peak < 3 << 20  # all pairs at once: 5 MB
 
 
 @pytest.mark.parametrize("bits", [64, 1_000, 1 << 26])

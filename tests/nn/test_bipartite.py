@@ -225,7 +225,7 @@ def test_tiles_cover_every_block_once_and_stay_within_the_limit(monkeypatch):
         torch.tensor([[0, 20], [20, 90], [90, 91], [91, 91]]),
     )
     seen = []
-    for tiles in _blocks._tiles(genes.numpy(), peaks.numpy()):
+    for tiles in _blocks.tiled(genes.numpy(), peaks.numpy()):
         high, wide = (tiles[:, 1] - tiles[:, 0]).max(), (tiles[:, 3] - tiles[:, 2]).max()
         assert len(tiles) * high * wide <= 100
         seen += [(row, *tile[2:]) for tile in tiles.tolist() for row in range(*tile[:2])]

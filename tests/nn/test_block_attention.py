@@ -46,7 +46,7 @@ def test_it_is_the_dense_softmax_inside_blocks(heads, most, monkeypatch):
 def test_large_scores_stay_finite_and_no_block_sends_nothing():
     q, k, v = inputs(dtype=torch.float32)
     found = block_attention(q * 1e4, k * 1e4, v, QUERIES, KEYS)
-    assert torch.isfinite(found).all()
+    torch.testing.assert_close(found, dense(q * 1e4, k * 1e4, v, heads=1))
     none = torch.zeros(0, 2, dtype=torch.int64)
     assert not block_attention(q, k, v, none, none).any()
 

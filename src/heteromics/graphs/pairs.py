@@ -73,6 +73,11 @@ class PairBatch:
         """Return the number of pairs."""
         return len(self.gene_offsets) - 1
 
+    @property
+    def most_edges(self) -> int:
+        """Most (gene, peak) that may meet: all inside blocks, of which a window leaves some."""
+        return int((self.gene_block_ptr.diff() * self.peak_block_ptr.diff()).sum())
+
     def edges(self) -> tuple[Tensor, Tensor]:
         """Return every (gene, peak) that may meet, compressed by gene.
 
@@ -224,9 +229,9 @@ class PairBatcher:
         nodes = self._genes.size(rows[:, 0]) + self._peaks.size(rows[:, 1])
         return [rows[part] for part in _cut(nodes, size, most_nodes)]
 
-    def stream(self, pairs: ArrayLike | Tensor, size: int, most_nodes: int | None = None) -> Iterator[PairBatch]:
+    def stream(self, pairs: ArrayLike | Tensor, size: int) -> Iterator[PairBatch]:
         """Yield all pairs in batches, arguments as of :meth:`parts`; one batch is held at a time."""
-        yield from map(self.batch, self.parts(pairs, size, most_nodes))
+        yield from map(self.batch, self.parts(pairs, size))
 
     def checked(self, pairs: ArrayLike | Tensor) -> Tensor:
         """Return pairs as an int64 tensor of shape (B, 2) whose rows are in the graph, or raise a GraphError."""

@@ -177,7 +177,7 @@ def rerandomised(model: Bi2Former, seed: int) -> Bi2Former:
     heteromics.errors.ModelError: Bi2Former: the model is not fitted. Fix: call fit, or Bi2Former.load.
     """
     trained = model._fitted()
-    tables = [FeatureTable(nodes.attributes, nodes.chrom) for nodes in (trained.genes, trained.peaks)]
+    tables = [FeatureTable(nodes.attributes, nodes.chrom, nodes.position) for nodes in (trained.genes, trained.peaks)]
     with seeded(seed):
         network = model._network_of(*tables)
     for fresh, fitted in ((network.genes, trained.genes), (network.peaks, trained.peaks)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
@@ -19,7 +19,6 @@ from torch.nn import functional
 
 from heteromics.errors import ModelError
 from heteromics.models._bi2former_network import Attention, Bi2FormerNetwork, pools_self
-from heteromics.nn._compressed import compute_dtype
 from heteromics.nn.segments import segment_ids, segment_mean
 
 if TYPE_CHECKING:
@@ -132,7 +131,7 @@ class AfterAttention:
         explained = self.odds(*self.means(self.linear)) - self.odds(*self.means(none))
         slopes = self._mean_slopes(none, steps) if self.activation is None else self._slopes(none, added, steps)
         found = [
-            _effect(head, slopes[0] @ to_gene.T, slopes[1] @ to_peak.T)
+            head.effect(slopes[0] @ to_gene.T, slopes[1] @ to_peak.T)
             for head, to_gene, to_peak in zip(self.sent, *self.into, strict=True)
         ]
         return found, explained
@@ -278,17 +277,6 @@ def _path(steps: int) -> Iterator[tuple[float, float]]:
     """Yield places between 0 and 1 and what each counts, by the rule of Gauss and Legendre."""
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     yield from zip(((nodes + 1) / 2).tolist(), (weights / 2).tolist(), strict=True)
-
-
-def _effect(head: Attention, to_gene: Tensor, to_peak: Tensor) -> Tensor:
-    """Return :meth:`Attention.effect` in the precision of the values, at least float32, some links at a time."""
-    sent, dtype = head.messages, compute_dtype(head.gene.dtype)
-    slopes = to_gene.to(dtype), to_peak.to(dtype)
-    parts = []
-    for links in torch.arange(len(sent.weight), device=sent.weight.device).split(max(_HELD // head.gene.shape[1], 1)):
-        rows = {name: getattr(sent, name)[links] for name in ("gene_row", "peak_row", "weight", "back")}
-        parts.append(replace(head, messages=replace(sent, **rows)).effect(*slopes).double())
-    return torch.cat([to_gene.new_empty(0), *parts])
 
 
 @dataclass(frozen=True, slots=True)

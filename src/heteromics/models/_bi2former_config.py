@@ -39,7 +39,8 @@ class Bi2FormerConfig:
         ``"published"``: a softmax over the kept sigmoids, nearly uniform [C]. ``"softmax"``: over the kept scores [R].
     top_k
         Most links per gene; 10 [C]. None keeps all (ablation), which learns better where a window leaves each gene
-        a few dozen peaks: what is pruned gets no gradient.
+        a few dozen peaks: what is pruned gets no gradient. Memory then grows with all genes and peaks that may meet
+        in a batch, not with its nodes.
     threshold
         Links need a sigmoid above it; 0.5 [P, C]. It passes no gradient to the links it removes, hence None [R].
     scaled

@@ -142,37 +142,61 @@ def count_pairs(graph: HeteroGraph, pairs: Int, gene: Int, peak: Int) -> Int:
 
     Notes
     -----
-    A bit per feature and pair, for so many pairs at a time that they take 64 MB, and a population count per link:
-    time grows with the features of the pairs, and with L * n / 64.
+    A bit per feature and pair, and a population count per link: time grows with the features of the pairs, and with
+    L * n / 64. So many pairs at a time that neither their bits nor what sets them takes much more than 64 MB.
     """
-    sides = [np.unique(rows, return_inverse=True) for rows in (gene, peak)]
-    words = max(1, min(_BITS // (8 * max(sum(len(used) for used, _ in sides), 1)), -(-len(pairs) // 64)))
+    sides = _Bits.of(graph, EXPRESSES, pairs[:, 0], gene), _Bits.of(graph, OPENS, pairs[:, 1], peak)
+    most = min(_BITS // (8 * max(sum(side.features for side in sides), 1)), *(side.most for side in sides))
+    words = max(1, min(most, -(-len(pairs) // 64)))
     counts = np.zeros(len(gene), dtype=np.int64)
     for start in range(0, len(pairs), 64 * words):
-        part = pairs[start : start + 64 * words]
-        left, right = (
-            _bits(graph, etype, part[:, column], sides[column][0], words)
-            for column, etype in enumerate((EXPRESSES, OPENS))
-        )
+        left, right = (side.of_cells(slice(start, start + 64 * words), words) for side in sides)
         step = max(1, _BITS // (32 * words))
         for first in range(0, len(gene), step):
             some = slice(first, first + step)
-            both = left[sides[0][1][some]] & right[sides[1][1][some]]
+            both = left[sides[0].row[some]] & right[sides[1].row[some]]
             counts[some] += np.bitwise_count(both).sum(axis=1, dtype=np.int64)
     return counts
 
 
-def _bits(graph: HeteroGraph, etype: tuple[str, str, str], cells: Int, used: Int, words: int) -> NDArray[np.uint64]:
-    """Return which cells have the features ``used``, rising, a bit for each, shape (features, words)."""
-    indptr, indices = (each.numpy() for each in graph.adjacency(etype)[:2])
-    place = np.full(graph.num_nodes(etype[2]), -1)
-    place[used] = np.arange(len(used))
-    bits = np.zeros((len(used), words), dtype=np.uint64)
-    for bit in range(min(64, len(cells))):
-        these = cells[bit::64]
-        size = (indptr[these + 1] - indptr[these]).astype(np.int64)
-        step = np.arange(size.sum()) - np.repeat(size.cumsum() - size, size)
-        row = place[indices[np.repeat(indptr[these].astype(np.int64), size) + step]]
-        word = np.repeat(np.arange(len(these)), size)
-        bits[row[row >= 0], word[row >= 0]] |= np.uint64(1 << bit)  # no two entries of one bit meet in a word
-    return bits
+@dataclass(frozen=True, slots=True)
+class _Bits:
+    """Which cells (n,) have which features, as bits.
+
+    ``place`` tells where each feature of the graph stands among those asked for, -1 where it does not, and ``row``
+    where those of the links stand.
+    """
+
+    indptr: Int
+    indices: NDArray[np.int32]
+    cells: Int
+    place: Int
+    row: Int
+    features: int
+
+    @classmethod
+    def of(cls, graph: HeteroGraph, etype: tuple[str, str, str], cells: Int, asked: Int) -> _Bits:
+        indptr, indices = (each.numpy() for each in graph.adjacency(etype)[:2])
+        used, row = np.unique(asked, return_inverse=True)
+        place = np.full(graph.num_nodes(etype[2]), -1)
+        place[used] = np.arange(len(used))
+        return cls(indptr.astype(np.int64), indices, cells, place, row, len(used))
+
+    @property
+    def most(self) -> int:
+        """Most words of a feature, so that the features of as many cells take no more than the bits."""
+        held = int((self.indptr[self.cells + 1] - self.indptr[self.cells]).sum())
+        return _BITS * len(self.cells) // (48 * max(held, 1))
+
+    def of_cells(self, part: slice, words: int) -> NDArray[np.uint64]:
+        """Return the bits of some cells, shape (features, words)."""
+        cells = self.cells[part]
+        bits = np.zeros((self.features, words), dtype=np.uint64)
+        for bit in range(min(64, len(cells))):
+            these = cells[bit::64]
+            size = self.indptr[these + 1] - self.indptr[these]
+            step = np.arange(size.sum()) - np.repeat(size.cumsum() - size, size)
+            row = self.place[self.indices[np.repeat(self.indptr[these], size) + step]]
+            word = np.repeat(np.arange(len(these)), size)
+            bits[row[row >= 0], word[row >= 0]] |= np.uint64(1 << bit)  # no two entries of one bit meet in a word
+        return bits

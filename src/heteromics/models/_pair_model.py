@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from heteromics import _config
 from heteromics._progress import track
@@ -24,6 +25,7 @@ from heteromics.models._training import epochs_or, fit_module, pick_device, seed
 
 FEWEST_PAIRS = 16  # in a batch of inference, where the published setting trains on one
 MOST_NODES = 1 << 18  # genes and peaks of a batch of inference, some 1 GB at the published widths
+MOST_LINKS = 1 << 24  # gene-peak pairs that may meet in it; where none is pruned, some 60 bytes each
 Draw = Callable[[int], tuple[ArrayLike, ArrayLike | None]]
 
 
@@ -166,7 +168,8 @@ class PairModel:
     ) -> NDArray[np.float32]:
         """Return the probability that the profiles of each pair come from one cell, shape (n,).
 
-        Memory is that of one batch, bounded by its pairs and by their genes and peaks, whatever the number of pairs.
+        Memory is that of one batch, whatever the number of pairs: as many as the config's ``batch_size``, or 16, as
+        long as they have no more than 2 ** 18 genes and peaks, and no more than 2 ** 24 may meet; or one pair.
 
         Parameters
         ----------
@@ -183,7 +186,8 @@ class PairModel:
         Raises
         ------
         FeaturesDiffer
-            When the graph has other genes or peaks, or has them elsewhere on the genome.
+            When the graph has other genes or peaks, or has them on other chromosomes; where the model sees distances
+            (a window, a distance bias), also at other positions.
         ModelError
             Before ``fit``, or when a loaded model is given no graph.
         """
@@ -216,7 +220,8 @@ class PairModel:
         model.features, model.history = saved.features, saved.extra["history"]
         model.mask, model.within_bp = saved.extra["mask"], saved.extra["within_bp"]
         tables = [
-            FeatureTable(saved.weights[f"{s}.attributes"], saved.weights[f"{s}.chrom"]) for s in ("genes", "peaks")
+            FeatureTable(*(saved.weights[f"{side}.{name}"] for name in ("attributes", "chrom", "position")))
+            for side in ("genes", "peaks")
         ]
         network = model._network_of(*tables)
         network.load_state_dict(saved.weights)
@@ -234,7 +239,8 @@ class PairModel:
         network.to(place)
         try:
             for part in track(parts, what, len(parts), enabled=progress):
-                yield batcher.batch(part).to(place)
+                for batch in _bounded(batcher, part):
+                    yield batch.to(place)
         finally:
             network.cpu()
 
@@ -265,13 +271,30 @@ class PairModel:
 
     def _check_places(self, network: PairNetwork, graph: HeteroGraph) -> None:
         for nodes, side in ((network.genes, "gene"), (network.peaks, "peak")):
-            chrom = nodes.chrom
-            moved = int((chrom != graph.ndata(side)["chrom"].long()).sum())
-            if moved:
-                raise FeaturesDiffer(
-                    f"{self.kind} was trained with {moved} of {len(chrom)} {side} names on other chromosomes. "
-                    "Fix: build the graph with the prior store the model was trained with."
-                )
+            chrom, data = nodes.chrom, graph.ndata(side)
+            moved = {"on other chromosomes": chrom != data["chrom"].long()}
+            if self._measures():
+                moved["at other positions"] = (nodes.position != data["position"].long()) & (chrom >= 0)
+            for where, which in moved.items():
+                if bool(which.any()):
+                    raise FeaturesDiffer(
+                        f"{self.kind} was trained with {int(which.sum())} of {len(chrom)} {side} names {where}. "
+                        "Fix: build the graph with the prior store the model was trained with."
+                    )
+
+    def _measures(self) -> bool:
+        """Tell whether positions are an input, beside chromosomes."""
+        return bool(self.mask == "window")
+
+
+def _bounded(batcher: PairBatcher, pairs: Tensor) -> Iterator[PairBatch]:
+    """Yield pairs in batches of which at most ``MOST_LINKS`` genes and peaks may meet, unless one pair has more."""
+    batch = batcher.batch(pairs)
+    if len(batch) > 1 and batch.most_edges > MOST_LINKS:
+        for half in pairs.chunk(2):
+            yield from _bounded(batcher, half)
+    else:
+        yield batch
 
 
 def _drawing(pairs: Any, labels: ArrayLike | None) -> Draw:

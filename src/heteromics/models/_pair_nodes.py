@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from heteromics.errors import ModelError
 from heteromics.nn.relation import Relation
 from heteromics.nn.segments import segment_ids, segment_mean, segment_sum
 
@@ -40,16 +41,17 @@ class NodeConfig(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FeatureTable:
-    """What is known of all genes, or of all peaks: ``attributes`` (n, a) float32 and ``chrom`` codes (n,)."""
+    """Of all genes, or all peaks: ``attributes`` (n, a) float32, ``chrom`` codes (n,) and ``position`` in bp (n,)."""
 
     attributes: Tensor
     chrom: Tensor
+    position: Tensor
 
     @classmethod
     def of(cls, graph: HeteroGraph, ntype: str) -> FeatureTable:
         """Read it from a bipartite graph."""
         data = graph.ndata(ntype)
-        return cls(data["attributes"], data["chrom"].long())
+        return cls(data["attributes"], data["chrom"].long(), data["position"].long())
 
 
 class Nodes(nn.Module):
@@ -71,11 +73,17 @@ class Nodes(nn.Module):
         Numbers of the projections that know the value and nothing else.
     pooled
         Numbers of the projections of which the mean over each pair is all that is needed: linear, hence taken of the
-        means.
+        means; 0 for a pair without nodes.
+
+    Raises
+    ------
+    ModelError
+        For pooled projections with sparse gradients, which a mean does not have.
     """
 
     attributes: Tensor
     chrom: Tensor
+    position: Tensor
     depth: Tensor
     centre: Tensor
     spread: Tensor
@@ -90,10 +98,13 @@ class Nodes(nn.Module):
         pooled: Sequence[int] = (),
     ) -> None:
         super().__init__()
+        if pooled and config.ids and config.sparse_ids:
+            raise ModelError("pooled projections need dense gradients of the IDs. Fix: sparse_ids=False.")
         self.config, self.parts, self.alone, self.pooled = config, list(parts), list(alone), list(pooled)
         size = len(table.chrom)
         self.register_buffer("attributes", table.attributes if config.attributes else table.attributes[:, :0])
         self.register_buffer("chrom", table.chrom)
+        self.register_buffer("position", table.position)
         self.register_buffer("depth", torch.ones(()))
         self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("spread", torch.ones(size))
@@ -112,6 +123,7 @@ class Nodes(nn.Module):
         whole = [number for number in range(len(self.parts)) if number not in (*self.alone, *self.pooled)]
         if self.pooled:
             mean = Relation.from_csr(offsets, feature, (len(offsets) - 1, len(self.chrom)))
+            filled = (offsets.diff() > 0)[:, None]
         weights = [self._weights(number) for number in range(len(self.parts))]
         fixed = [functional.linear(known, weights[number][2], weights[number][3]) for number in whole]
         half = fixed[0].dtype
@@ -125,10 +137,11 @@ class Nodes(nn.Module):
             of_mean, slopes, of_known, shifts = (each.to(half) for each in weights[number])
             if number in self.pooled:
                 assert mean is not None
-                seen = known if place is None else known.index_select(0, place)
-                part = functional.linear(segment_mean(seen, offsets).to(half), of_known, shifts)
+                seen = torch.arange(len(feature), device=feature.device) if place is None else place
+                known_mean = Relation.from_csr(offsets, seen, (len(filled), len(known))).spmm(known, reduce="mean")
+                part = functional.linear(known_mean.to(half), of_known, shifts)
                 part = part if ids is None else part + functional.linear(ids.to(half), of_mean)
-                found.append(torch.addr(part, segment_mean(scaled, offsets), slopes))
+                found.append(torch.addr(part, segment_mean(scaled, offsets), slopes) * filled)
             elif number in self.alone:
                 found.append(torch.addr(shifts.expand(len(scaled), -1), scaled, slopes))
             else:

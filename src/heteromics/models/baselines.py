@@ -70,7 +70,7 @@ class FeatureMean:
     def fit(self, X: Any, Y: Any) -> FeatureMean:
         """Learn from cells ``X`` (only counted) and targets ``Y``, cells x targets."""
         target = as_dense(Y)
-        _check_rows(as_csr(X).shape[0], target.shape[0])
+        check_rows(as_csr(X).shape[0], target.shape[0])
         self.mean = target.mean(axis=0)
         return self
 
@@ -117,8 +117,8 @@ class SVDRidge:
         from sklearn.linear_model import Ridge
 
         matrix, target = as_csr(X), as_dense(Y)
-        _check_rows(matrix.shape[0], target.shape[0])
-        self._svd = _fit_svd(matrix, self.n_components, self.seed)
+        check_rows(matrix.shape[0], target.shape[0])
+        self._svd = fit_svd(matrix, self.n_components, self.seed)
         self._ridge = Ridge(alpha=self.alpha).fit(self._svd.transform(matrix), target)
         return self
 
@@ -163,7 +163,7 @@ class SVDRidge:
             raise ModelError(
                 f"SVDRidge.choose: found {train.size} training and {held_out.size} validation cells, expected both."
             )
-        svd = _fit_svd(matrix[train], max(n_components), seed)
+        svd = fit_svd(matrix[train], max(n_components), seed)
         inputs, unseen = svd.transform(matrix[train]), svd.transform(matrix[held_out])
         errors: dict[tuple[int, float], float] = {}
         for count in sorted({min(count, inputs.shape[1]) for count in n_components}):
@@ -255,10 +255,10 @@ class CellTypeMatcher:
         from sklearn.preprocessing import StandardScaler
 
         matrix = self._prepare(data)
-        _check_rows(matrix.shape[0], types.size)
+        check_rows(matrix.shape[0], types.size)
         if np.unique(types).size < 2:
             raise DataError(f"found the single cell type '{types[0]}', expected two or more to tell apart.")
-        svd = _fit_svd(matrix, self.n_components, self.seed)
+        svd = fit_svd(matrix, self.n_components, self.seed)
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
         return svd, classifier.fit(svd.transform(matrix), types)
 
@@ -283,7 +283,8 @@ def log_normalised(counts: sparse.csr_array, total: float = 10_000.0) -> sparse.
     return result
 
 
-def _fit_svd(matrix: sparse.csr_array, n_components: int, seed: int) -> TruncatedSVD:
+def fit_svd(matrix: sparse.csr_array, n_components: int, seed: int) -> TruncatedSVD:
+    """Fit a truncated SVD, of at most one component fewer than cells and than features."""
     from sklearn.decomposition import TruncatedSVD
 
     most = min(matrix.shape) - 1
@@ -292,7 +293,8 @@ def _fit_svd(matrix: sparse.csr_array, n_components: int, seed: int) -> Truncate
     return TruncatedSVD(min(n_components, most), random_state=seed).fit(matrix)
 
 
-def _check_rows(cells: int, targets: int) -> None:
+def check_rows(cells: int, targets: int) -> None:
+    """Raise a DataError unless the numbers are alike."""
     if cells != targets:
         raise DataError(
             f"found {cells} cells of input and {targets} of target, expected the same cells in the same order."

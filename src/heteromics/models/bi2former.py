@@ -45,6 +45,9 @@ class Bi2Former(PairModel):
     def _batcher(self, graph: HeteroGraph) -> PairBatcher:
         return PairBatcher(graph, self.mask, self.within_bp, positions=self.config.distance_bias)
 
+    def _measures(self) -> bool:
+        return super()._measures() or self.config.distance_bias
+
     def _fitted(self) -> Bi2FormerNetwork:
         return cast("Bi2FormerNetwork", super()._fitted())
 
@@ -80,16 +83,17 @@ class Bi2Former(PairModel):
 
             ``score`` is the mean effect of the link, its attention weight times the gradient of the log odds of "same
             cell": what they would lose without it, to first order (gradient times attention, as Chefer et al., CVPR
-            2021). ``attention`` is the mean weight alone; a weight does not tell whether the model takes a link for or
-            against a match. Both are means over ``n_pairs``, the pairs in which the gene is expressed and the peak is
-            open, so that links of common features do not win by being common. ``total`` is the attention summed over
-            pairs, as the paper aggregates it, and ``frequency`` the share of ``n_pairs`` in which the link was kept.
-            Several heads and layers: effects add up, attention and frequency are averaged.
+            2021). ``attention`` is the mean weight alone, over both ways where ``directions="separate"``; a weight does
+            not tell whether the model takes a link for or against a match. Both are means over ``n_pairs``, the pairs
+            in which the gene is expressed and the peak is open, so that links of common features do not win by being
+            common. ``total`` is the attention summed over pairs, as the paper aggregates it, and ``frequency`` the
+            share of ``n_pairs`` in which the link was kept. Several heads and layers: effects add up, attention and
+            frequency are averaged.
 
         Raises
         ------
         ModelError
-            As in :meth:`predict`; also when groups are not one per pair.
+            As in :meth:`predict`; also when groups are not one per pair, or some are missing.
         GraphError
             For a candidate whose gene or peak is not in the graph.
 
@@ -157,8 +161,12 @@ def _groups(groups: ArrayLike | None, size: int) -> tuple[list[str], NDArray[np.
     """Return the sorted labels, and the label of each pair as a number; one empty label without groups."""
     if groups is None:
         return [""], np.zeros(size, dtype=np.int64)
-    found = np.asarray(groups, dtype=str)
+    import pandas as pd
+
+    found = np.asarray(groups)
     if found.shape != (size,):
         raise ModelError(f"groups: found shape {found.shape} for {size} pairs, expected one label per pair.")
-    labels, code = np.unique(found, return_inverse=True)
-    return labels.tolist(), code
+    if missing := int(pd.isna(found).sum()):
+        raise ModelError(f"groups: {missing} of {size} labels are missing. Fix: leave those pairs out.")
+    labels, code = np.unique(found.astype(str), return_inverse=True)
+    return labels.tolist() or [""], code

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from heteromics.errors import DataError, ModelError
 from heteromics.models._io import SavedModel, load_model, save_model
-from heteromics.models.baselines import _check_rows, _fit_svd, as_csr, checked_pairs, log_normalised
+from heteromics.models.baselines import as_csr, check_rows, checked_pairs, fit_svd, log_normalised
 
 Float = NDArray[np.float64]
 FOLDS = 5
@@ -48,7 +48,10 @@ class BilinearMatcher:
 
     Each modality is log-normalised and reduced by truncated SVD; CCA with a ridge penalty pairs directions of one with
     directions of the other over the training cells. The score of a pair says how much likelier its canonical variates
-    are if they come from one cell than if they come from two, given that they are normal with the correlations found.
+    are if they come from one cell than if they come from two, given that they are normal with the correlations found
+    and that each pair of variates is independent of the others. Of the latter the ridge leaves only part: variates of
+    one modality then correlate, what they share is counted more than once, and scores lie nearer 0 and 1 than they
+    should. They rank pairs; calibrate them before reading them as probabilities.
 
     Sources: Hotelling, "Relations between two sets of variates", Biometrika 1936; the ridge: Vinod, "Canonical ridge
     and econometrics of joint production", Journal of Econometrics 1976; normal variates: Bach and Jordan, "A
@@ -105,10 +108,10 @@ class BilinearMatcher:
         """
         matrices = [self._prepare(data) for data in (first, second)]
         cells = matrices[0].shape[0]
-        _check_rows(cells, matrices[1].shape[0])
+        check_rows(cells, matrices[1].shape[0])
         if cells < FOLDS:
             raise DataError(f"found {cells} training cells, expected {FOLDS} or more, one for each fold.")
-        svds = [_fit_svd(matrix, self.n_components, self.seed) for matrix in matrices]
+        svds = [fit_svd(matrix, self.n_components, self.seed) for matrix in matrices]
         x, y = (svd.transform(matrix).astype(np.float64) for svd, matrix in zip(svds, matrices, strict=True))
         found = canonical(x, y, self.ridge)
         self._maps = found._replace(
@@ -118,7 +121,7 @@ class BilinearMatcher:
         return self
 
     def predict(self, first: Any, second: Any, pairs: ArrayLike) -> Float:
-        """Return the score of every pair, shape (n,): the probability of one cell at even odds, between 0 and 1.
+        """Return the score of every pair, shape (n,), between 0 and 1; see the class for what it means.
 
         Parameters
         ----------

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from heteromics.errors import GraphError
-from heteromics.nn._blocks import _checked_blocks, _positions, _rows, _tiles
+from heteromics.nn._blocks import checked_blocks, padded_positions, padded_rows, tiled
 
 _SPARE = 1 << 14  # scores that cost about as much as one more call, forward and backward
 
@@ -42,7 +42,8 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, query_ptr: Tensor, key_ptr:
 
     Notes
     -----
-    No weight outlives its tile, and torch's fused kernels form none: memory grows with the queries and keys.
+    No weight outlives its tile, and torch's fused kernels form none: memory grows with the queries and keys, and with
+    a copy of the keys and values for every 4 M scores of one block.
 
     Examples
     --------
@@ -56,14 +57,14 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, query_ptr: Tensor, key_ptr:
             f"found queries {tuple(q.shape)}, keys {tuple(k.shape)}, values {tuple(v.shape)} and {heads} heads; "
             "expected one width that the heads divide, and a value per key."
         )
-    queries = _checked_blocks(query_ptr, len(q), "query", apart=True)
-    keys = _checked_blocks(key_ptr, len(k), "key", apart=False)
+    queries = checked_blocks(query_ptr, len(q), "query", apart=True)
+    keys = checked_blocks(key_ptr, len(k), "key", apart=False)
     if len(queries) != len(keys):
         raise GraphError(f"{len(queries):,} query blocks and {len(keys):,} key blocks; they must come in pairs.")
-    groups = list(_tiles(queries, keys, _SPARE))
+    groups = list(tiled(queries, keys, _SPARE))
     if not groups:
         return torch.zeros_like(q)
-    rows, columns = ([_rows(tiles[:, part], q.device) for tiles in groups] for part in (slice(0, 2), slice(2, 4)))
+    rows, columns = ([padded_rows(tiles[:, part], q.device) for tiles in groups] for part in (slice(0, 2), slice(2, 4)))
     padded = [_padded(values, places) for values, places in ((q, rows), (k, columns), (v, columns))]
     found = []
     for (_, real), *parts in zip(columns, *padded, strict=True):
@@ -71,7 +72,7 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, query_ptr: Tensor, key_ptr:
         query, key, value = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in parts)
         sent = scaled_dot_product_attention(query, key, value, attn_mask=mask)  # (B, heads, R, D)
         found.append(sent.transpose(1, 2).reshape(-1, width))
-    position = torch.from_numpy(_positions(groups, len(q))).to(q.device)
+    position = torch.from_numpy(padded_positions(groups, len(q))).to(q.device)
     return torch.cat([*found, q.new_zeros(1, width)]).index_select(0, position)
 
 

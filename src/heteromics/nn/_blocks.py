@@ -97,16 +97,16 @@ def candidates(
     Returns peak rows (NR, K) and logits (NR, K), by falling logit, -inf where there is none, and the number of peaks
     each gene can reach (NR,).
     """
-    genes = _checked_blocks(gene_ptr, len(q), "gene", apart=True)
-    peaks = _checked_blocks(peak_ptr, len(k), "peak", apart=False)
+    genes = checked_blocks(gene_ptr, len(q), "gene", apart=True)
+    peaks = checked_blocks(peak_ptr, len(k), "peak", apart=False)
     if len(genes) != len(peaks):
         raise GraphError(f"{len(genes):,} gene blocks and {len(peaks):,} peak blocks; they must come in pairs.")
     dtype = compute_dtype(torch.promote_types(q.dtype, k.dtype))
     q, k = q.to(dtype) * scale, k.to(dtype)
-    groups = list(_tiles(genes, peaks))
+    groups = list(tiled(genes, peaks))
     found = [_best_of_group(q, k, tiles, top_k, window, bias) for tiles in groups]
     nothing = (q.new_zeros(1, top_k, dtype=torch.int64), q.new_full((1, top_k), -torch.inf), q.new_zeros(1).long())
-    position = torch.from_numpy(_positions(groups, len(q))).to(q.device)
+    position = torch.from_numpy(padded_positions(groups, len(q))).to(q.device)
     best, logit, reachable = (torch.cat(parts).index_select(0, position) for parts in zip(*found, nothing, strict=True))
     return best, logit, reachable
 
@@ -115,8 +115,8 @@ def _best_of_group(
     q: Tensor, k: Tensor, tiles: np.ndarray, top_k: int, window: Window | None, bias: DistanceBias | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One padded product over tiles of like size; results as in :func:`candidates` for B * R rows, padding included."""
-    row, _ = _rows(tiles[:, :2], q.device)
-    column, real = _rows(tiles[:, 2:], q.device)
+    row, _ = padded_rows(tiles[:, :2], q.device)
+    column, real = padded_rows(tiles[:, 2:], q.device)
     with torch.autocast(q.device.type, enabled=False):
         score = torch.bmm(_take(q, row), _take(k, column).transpose(1, 2))  # (B, R, A)
     if bias is not None:
@@ -137,7 +137,7 @@ def _best_of_group(
     return best.flatten(0, 1), logit.flatten(0, 1), reachable.flatten()
 
 
-def _positions(groups: list[np.ndarray], n_genes: int) -> np.ndarray:
+def padded_positions(groups: list[np.ndarray], n_genes: int) -> np.ndarray:
     """Tell where each gene stands among the padded rows of all groups; behind all of them when it is in none."""
     padded = [int((tiles[:, 1] - tiles[:, 0]).max()) for tiles in groups]
     heights = np.repeat(np.array(padded, dtype=np.int64), [len(tiles) for tiles in groups])
@@ -149,7 +149,7 @@ def _positions(groups: list[np.ndarray], n_genes: int) -> np.ndarray:
     return position
 
 
-def _tiles(genes: np.ndarray, peaks: np.ndarray, spare: int = 0) -> Iterator[np.ndarray]:
+def tiled(genes: np.ndarray, peaks: np.ndarray, spare: int = 0) -> Iterator[np.ndarray]:
     """Group blocks of like size, large ones cut by rows, so that each group is one padded product.
 
     ``spare`` is the padding of a group that is not counted, for products where another call costs more.
@@ -177,7 +177,7 @@ def _tiles(genes: np.ndarray, peaks: np.ndarray, spare: int = 0) -> Iterator[np.
         yield tiles[first:]
 
 
-def _rows(bounds: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+def padded_rows(bounds: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
     """Expand ranges (B, 2) to padded row numbers (B, longest); padding repeats the last row and is marked False."""
     start, stop = torch.from_numpy(np.ascontiguousarray(bounds.T)).to(device)[:, :, None]
     row = start + torch.arange(int((bounds[:, 1] - bounds[:, 0]).max()), device=device)
@@ -188,7 +188,7 @@ def _take(values: Tensor, row: Tensor) -> Tensor:
     return values.index_select(0, row.flatten()).view(*row.shape, values.shape[1])
 
 
-def _checked_blocks(pointers: Tensor, rows: int, what: str, *, apart: bool) -> np.ndarray:
+def checked_blocks(pointers: Tensor, rows: int, what: str, *, apart: bool) -> np.ndarray:
     """Bring block bounds to the host, (n_blocks, 2) int64; ``apart``: they must not overlap."""
     bounds = pointers.detach().cpu().numpy().astype(np.int64)
     if bounds.ndim != 2 or bounds.shape[1] != 2:
