@@ -71,7 +71,7 @@ def test_probabilities_that_are_wrong_by_a_known_curve_are_set_right():
     labels = (rng.random(20_000) < right).astype(int)
     log_odds = np.log(right / (1 - right))
     told = (1 / (1 + np.exp(-(4 * log_odds + 2)))).astype(np.float32)  # too sure, and too often
-    scale = Scale.fit(labels[:10_000], told[:10_000], probability=True)
+    scale = Scale.fit(labels[:10_000], told[:10_000])
     assert (scale.slope, scale.intercept) == (pytest.approx(0.25, rel=0.1), pytest.approx(-0.5, abs=0.1))
     pairs = pd.DataFrame({"negatives": "easy", "label": labels[10_000:], "model": told[10_000:]})
     found = score(pairs, {"model": scale}).set_index("metric")["value"]
@@ -79,11 +79,14 @@ def test_probabilities_that_are_wrong_by_a_known_curve_are_set_right():
     assert found["brier"] < found["brier_raw"]
     assert found["accuracy"] > found["accuracy_raw"]
     assert np.isfinite(scale(np.float32([0, 1]))).all()
+    share = Scale.fit(labels, told, "share")
+    assert share(told) == pytest.approx(Scale.fit(labels, told)(told))
+    assert not {"accuracy_raw"} & set(score(pairs, {"model": share})["metric"])
 
 
 def test_a_falling_scale_does_not_turn_the_curve_of_the_scores():
     pairs = pd.DataFrame({"negatives": "easy", "label": [1, 1, 0, 0], "model": [0.9, 0.7, 0.4, 0.1]})
-    found = score(pairs, {"model": Scale(-1.0, 0.0, probability=True)}).set_index("metric")["value"]
+    found = score(pairs, {"model": Scale(-1.0, 0.0)}).set_index("metric")["value"]
     assert (found["auroc"], found["auprc"], found["accuracy_raw"], found["accuracy"]) == (1, 1, 1, 0)
 
 
@@ -104,7 +107,7 @@ def test_every_known_model_can_be_run():
     result = run_matching(graph, codes, models=[*asked, "BilinearMatcher"], max_epochs=1, **QUIET)
     assert list(result.models) == names
     assert np.isfinite(result.pairs[[*names, "BilinearMatcher"]]).all().all()
-    assert {name for name, scale in result.scales.items() if scale.probability} == {*names, "BilinearMatcher"}
+    assert {name for name, scale in result.scales.items() if scale.kind == "probability"} == {*names, "BilinearMatcher"}
 
 
 @pytest.mark.parametrize(

@@ -268,6 +268,13 @@ def test_endings_of_names_set_configurations(model):
         assert (found.name, found.model, found.config) == (f"{model}{ending}", model, config)
 
 
+def test_an_ending_for_one_model_is_refused_for_another(monkeypatch):
+    monkeypatch.setitem(plan.ENDINGS, ", few links", lambda config: dataclasses.replace(config, top_k=5))
+    assert plan.contender("Bi2Former, as published, few links").config.top_k == 5
+    with pytest.raises(DataError, match="no model called 'PairMLP, few links': PairMLP has no such setting"):
+        plan.contender("PairMLP, few links")
+
+
 def test_protocols_within_batches_need_batches():
     cells = pd.DataFrame({"batch": ["b1", "b2", "b3", None]})
     assert list(plan.possible(None, cells[[]])) == ["pairs, easy", "cells, easy", "cells, random", "cells, hard"]

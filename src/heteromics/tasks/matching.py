@@ -230,9 +230,7 @@ def _places(asked: list[Contender], folder: Path | str | None) -> dict[str, Path
 def _scaled(sets: Sets, scorers: Mapping[str, Scorer], asked: Iterable[Contender]) -> dict[str, Scale]:
     """Fit the scale of every contender on the validation pairs."""
     pairs, truth = sets.validation
-    return {
-        each.name: Scale.fit(truth, scorers[each.name](pairs), probability=each.gives_probability) for each in asked
-    }
+    return {each.name: Scale.fit(truth, scorers[each.name](pairs), each.scores) for each in asked}
 
 
 def _scored(graph: HeteroGraph, sets: Sets, scorers: Mapping[str, Callable[..., NDArray[Any]]]) -> DataFrame:

@@ -15,6 +15,7 @@ from heteromics.graphs.pairs import EXPRESSES, OPENS
 from heteromics.models._pair_model import PairModel
 from heteromics.models.baselines import CellTypeMatcher
 from heteromics.tasks._paired import counts
+from heteromics.tasks.matching_scores import Kind
 from heteromics.tasks.pairs import Int, labelled
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 MODELS = ("Bi2Former", "PairMLP", "PairGCNII", "PairSAGE", "PairTransformer")
 CONTROLS = ("CellTypeMatcher", "DepthMatcher", "BilinearMatcher")
-SCORES_ALONE = ("CellTypeMatcher", "DepthMatcher")  # the others give the probability of one cell
+NO_PROBABILITY: dict[str, Kind] = {"CellTypeMatcher": "share", "DepthMatcher": "score"}
 DEFAULT = ("Bi2Former", "CellTypeMatcher", "DepthMatcher")
 
 Scorer = Callable[[Int], NDArray[Any]]
@@ -68,9 +69,10 @@ class Contender:
         return (self.model or self.name) in CONTROLS
 
     @property
-    def gives_probability(self) -> bool:
-        """Whether its scores are probabilities of one cell as they are."""
-        return (self.model or self.name) not in SCORES_ALONE
+    def scores(self) -> Kind:
+        """What its scores are; see :class:`~heteromics.tasks.matching_scores.Scale`."""
+        kind = self.model or self.name
+        return NO_PROBABILITY.get(kind, "probability") if isinstance(kind, str) else "probability"
 
     def pair_model(self) -> type[PairModel]:
         """Return the class.

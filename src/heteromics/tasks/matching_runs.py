@@ -166,7 +166,6 @@ def _record(
     )
     name = each.contender.name
     history = result.models[name].history if name in result.models else []
-    scale = result.scales[name]
     record = {
         "asked": asked,
         "labels": dict(each.labels),
@@ -174,7 +173,7 @@ def _record(
         "made": {"code": codes, "device": pick_device(device), "torch": torch.__version__},
         "metrics": result.metrics.to_dict("records"),
         "reliability": result.reliability.to_dict("records"),
-        "scale": {"slope": scale.slope, "intercept": scale.intercept, "log_odds": scale.probability},
+        "scale": _config.as_dict(result.scales[name]),
         "history": history,
     }
     if path is not None and work is not None:

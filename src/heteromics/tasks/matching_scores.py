@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Float = NDArray[np.float64]
+Kind = Literal["probability", "share", "score"]
 _SURE = 1e-7  # a float32 probability nearer to 0 or 1 is taken for this near
 
 
@@ -33,38 +34,38 @@ class Scale:
     ----------
     slope, intercept
         Of the curve; see :func:`heteromics.tasks.platt_scale`.
-    probability
-        The scores are probabilities already; the curve is of their log odds, so that slope 1 and intercept 0 leave
-        probabilities that are right as they are.
+    kind
+        What the scores are: ``"probability"`` of one cell; ``"share"``, within 0 and 1 but of something else; or
+        ``"score"``, any number. Of the first two the curve is of their log odds: slope 1 and intercept 0 leave
+        probabilities as they are.
 
     Examples
     --------
-    >>> Scale(1.0, 0.0, probability=True)([0.25, 0.5]).round(6)
+    >>> Scale(1.0, 0.0)([0.25, 0.5]).round(6)
     array([0.25, 0.5 ])
     """
 
     slope: float
     intercept: float
-    probability: bool
+    kind: Kind = "probability"
 
     @classmethod
-    def fit(cls, labels: ArrayLike, scores: ArrayLike, *, probability: bool) -> Self:
+    def fit(cls, labels: ArrayLike, scores: ArrayLike, kind: Kind = "probability") -> Self:
         """Fit on pairs that nothing is tested on."""
-        slope, intercept = platt_scale(labels, _line(scores, probability=probability))
-        return cls(slope, intercept, probability)
+        return cls(*platt_scale(labels, _line(scores, kind)), kind)
 
     def __call__(self, scores: ArrayLike) -> Float:
         """Return probabilities, shape (n,)."""
         from scipy.special import expit
 
-        found: Float = expit(self.slope * _line(scores, probability=self.probability) + self.intercept)
+        found: Float = expit(self.slope * _line(scores, self.kind) + self.intercept)
         return found
 
 
-def _line(scores: ArrayLike, *, probability: bool) -> Float:
-    """Scores, those that are probabilities as log odds."""
+def _line(scores: ArrayLike, kind: Kind) -> Float:
+    """Scores, those within 0 and 1 as log odds."""
     values = np.asarray(scores, dtype=np.float64)
-    if not probability:
+    if kind == "score":
         return values
     values = np.clip(values, _SURE, 1 - _SURE)
     return np.log(values) - np.log1p(-values)
@@ -97,7 +98,7 @@ def score(table: DataFrame, scales: Mapping[str, Scale], split: str = "test") ->
         labels = part["label"]
         for model, scale in scales.items():
             found = classification_scores(labels, part[model]) | _calibration(labels, scale(part[model]))
-            if scale.probability:
+            if scale.kind == "probability":
                 own = _calibration(labels, part[model])
                 found |= {f"{metric}_raw": value for metric, value in own.items()}
             rows += [(model, split, kind, metric, value) for metric, value in found.items()]

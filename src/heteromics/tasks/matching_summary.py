@@ -89,7 +89,10 @@ def summarise_runs(runs: DataFrame, paper: DataFrame | None = None, **labels: st
 
     keys = [name for name in runs.columns if name not in NOT_LABELS]
     if (twice := runs.duplicated([*keys, "seed", "metric"])).any():
-        raise DataError(f"{int(twice.sum())} of {len(runs)} rows are of runs that stand in the table twice.")
+        raise DataError(
+            f"{int(twice.sum())} of {len(runs)} rows are of runs that stand in the table twice. "
+            "Fix: keep runs of other graphs, configurations or releases in another folder."
+        )
     if unknown := sorted(set(labels) - set(keys)):
         raise DataError(f"labels: {some(unknown)} are no columns of the runs, which have {', '.join(keys)}.")
     wide = runs.groupby(keys, sort=False)["seed"].nunique().to_frame("seeds")

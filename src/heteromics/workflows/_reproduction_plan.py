@@ -38,7 +38,7 @@ def contender(name: str) -> Contender:
     Raises
     ------
     DataError
-        For an unknown name.
+        For an unknown name, or an ending that sets what the model does not have.
 
     Examples
     --------
@@ -53,8 +53,11 @@ def contender(name: str) -> Contender:
     if not endings:
         return found
     config = found.pair_model().config_type()
-    for each in endings:
-        config = ENDINGS[each](config)
+    try:
+        for each in endings:
+            config = ENDINGS[each](config)
+    except TypeError as error:
+        raise DataError(f"no model called '{name}': {model} has no such setting ({error}).") from error
     return replace(found, config=config)
 
 
