@@ -123,7 +123,8 @@ def test_continuous_values_are_taken_when_asked_for_and_never_by_accident(fifty_
 def test_cd4_links_lie_in_chip_peaks_as_open_peaks_do(fifty_genes, tiles, mirror, tmp_path, record_property):
     """The tenth with most attention lies in CD4 ChIP peaks far more often than others, in CD4 cells.
 
-    Beside others as open and as near, no difference is sure. Smoothing left nothing to match cells of one type by.
+    Beside others as open and as near, no difference is sure; among so few links the match leaves up to 0.15 standard
+    deviations of these. Smoothing left nothing to match cells of one type by.
     """
     rna, atac = usable(*fifty_genes)
     few = np.random.default_rng(0).permutation(rna.n_obs)[:2_600]
@@ -155,7 +156,7 @@ def test_cd4_links_lie_in_chip_peaks_as_open_peaks_do(fifty_genes, tiles, mirror
     for row, matched in zip(found["links raw"], found["links matched"], strict=True):
         assert row["group"] == OTHER or row["odds_ratio"] > 1.5 * matched["odds_ratio"]
         assert 0 <= matched["low"] <= matched["odds_ratio"] <= matched["high"]
-        assert matched["worst_smd"] < 0.25
+        assert matched["worst_smd"] < 0.15
     raw = pd.DataFrame(found["links raw"])
     assert (raw.loc[raw["group"].isin(CD4), "low"] > 1).mean() > 0.6
     assert raw[raw["group"].isin(CD4)]["odds_ratio"].min() > raw[raw["group"] == OTHER]["odds_ratio"].max()
@@ -207,7 +208,8 @@ def test_whole_feature_spaces_in_little_memory_and_what_openness_explains(mirror
     for raw, matched in zip(found["peaks raw"], found["peaks matched"], strict=True):
         assert raw["low"] > 2
         assert matched["odds_ratio"] < 0.5 * raw["odds_ratio"]
-        assert matched["worst_smd"] < 0.25
+        assert matched["worst_smd"] < 0.12
+    assert max(row["worst_smd"] for row in found["links matched"]) < 0.1
     rho = {(row["peaks"], row["given"]): row for row in found["rho"]}
     assert rho["all", ""]["rho_low"] > 0.2
     assert abs(rho["all", "openness"]["rho"]) < 0.3 * rho["all", ""]["rho"]

@@ -368,25 +368,12 @@ def _place_genes(rna: AnnData, store: PriorStore) -> tuple[Int, list[str], Int, 
 
 def _place_peaks(atac: AnnData, store: PriorStore) -> tuple[Int, list[str], Int, Int]:
     """As :func:`_place_genes`: by name, else by the interval that the name gives."""
-    from heteromics.priors.peaks import parse_peak_names
+    from heteromics.priors.peak_names import store_peaks
 
-    table = store.frame("peak")
+    table, found = store.frame("peak"), store_peaks(store, _names(atac.var_names).tolist())
+    outcome = np.where(found.by_name, "matched", np.where(found.row >= 0, "alias", "absent"))
     start, end = (table[side].to_numpy(np.int64) for side in ("chrom_start", "chrom_end"))
-    names = _names(atac.var_names).tolist()
-    by_name = {name: place for place, name in enumerate(table["peak_id"])}
-    row = np.array([by_name.get(name, -1) for name in names], dtype=np.int64)
-    outcome = np.where(row >= 0, "matched", "absent")
-    lost = [name for name, place in zip(names, row, strict=True) if place < 0]
-    read, _ = parse_peak_names(lost)
-    stored = zip(table["chrom"], start.tolist(), end.tolist(), strict=True)
-    by_interval = {interval: place for place, interval in enumerate(stored)} if read.name else {}
-    intervals = zip(read.chrom, read.start.tolist(), read.end.tolist(), strict=True)
-    interval_of = dict(zip(read.name, intervals, strict=True))
-    for place in np.flatnonzero(row < 0):
-        if names[place] in interval_of:
-            row[place] = by_interval.get(interval_of[names[place]], -1)
-            outcome[place] = "alias" if row[place] >= 0 else "absent"
-    return row, outcome.tolist(), _codes(table["chrom"], store), (start + end) // 2
+    return found.row, outcome.tolist(), _codes(table["chrom"], store), (start + end) // 2
 
 
 def _labels(

@@ -17,7 +17,7 @@ from heteromics.priors.assembly import check_ends, check_names, to_style
 from heteromics.priors.identifiers import store_names
 from heteromics.priors.intervals import bases_covered, overlaps
 from heteromics.priors.links import Intervals, gaps
-from heteromics.priors.peaks import parse_peak_names
+from heteromics.priors.peak_names import store_peaks
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -82,24 +82,12 @@ def place_peaks(names: Sequence[str], store: PriorStore) -> PeakPlaces:
     DataError
         When no peak has a place.
     """
-    import pandas as pd
-
-    table, code_of = store.frame("peak"), _codes(store)
-    asked = pd.Index(names)
-    row = pd.Index(table["peak_id"]).get_indexer(asked).astype(np.int64)
-    columns = [table["chrom"].map(code_of), table["chrom_start"], table["chrom_end"]]
-    code, start, end = (np.where(row >= 0, column.to_numpy(np.int64)[row], -1) for column in columns)
-    outcome = np.where(row >= 0, "matched", "absent").astype(object)
-    lost = np.flatnonzero(row < 0)
-    read, _ = parse_peak_names(asked[lost].tolist())
-    if read.name:
-        place = lost[asked[lost].get_indexer(pd.Index(read.name))]
-        code[place] = [code_of.get(chrom, -1) for chrom in read.chrom]
-        start[place], end[place] = read.start, read.end
-        stored = pd.MultiIndex.from_arrays([column.to_numpy(np.int64) for column in columns])
-        row[place] = stored.get_indexer(pd.MultiIndex.from_arrays([code[place], start[place], end[place]]))
-        outcome[place] = np.where(row[place] >= 0, "same_place", np.where(code[place] >= 0, "by_name", "absent"))
-    return PeakPlaces(row, code, start, end, _match(asked, code >= 0, outcome, "peaks", store))
+    found = store_peaks(store, names)
+    code = np.asarray(found.places["chrom"].map(_codes(store)).fillna(-1), dtype=np.int64)
+    start, end = (found.places[bound].to_numpy(np.int64, na_value=-1) for bound in ("chrom_start", "chrom_end"))
+    known = [found.by_name, found.row >= 0, code >= 0]
+    outcome = np.select(known, ["matched", "same_place", "by_name"], "absent")
+    return PeakPlaces(found.row, code, start, end, _match(names, code >= 0, outcome, "peaks", store))
 
 
 def place_genes(names: Sequence[str], store: PriorStore) -> GenePlaces:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heteromics.errors import DataError
+from heteromics.priors.peak_names import store_peaks
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -58,7 +59,7 @@ def stored_genes(names: Iterable[str], store: PriorStore) -> DataFrame:
 
 
 def stored_peaks(names: Iterable[str], store: PriorStore) -> DataFrame:
-    """Find peaks by identifier, else by the interval that their name gives.
+    """Find peaks by identifier, else by the interval that their name gives, see :func:`store_peaks`.
 
     Parameters
     ----------
@@ -71,39 +72,10 @@ def stored_peaks(names: Iterable[str], store: PriorStore) -> DataFrame:
         Index ``names``; ``peak_id, chrom, chrom_start, chrom_end`` (bp, 0-based half-open) of the store, NA where it
         has no such peak.
     """
-    import pandas as pd
-
+    given = list(names)
     peaks = store.frame("peak")[["peak_id", "chrom", "chrom_start", "chrom_end"]]
     peaks = peaks.astype({"chrom_start": "Int64", "chrom_end": "Int64"})
-    given = _index(names)
-    row = pd.Index(peaks["peak_id"]).get_indexer(given)
-    places = named_places(given[row < 0])
-    if len(places):
-        by_place = peaks.reset_index(names="row").drop_duplicates(["chrom", "chrom_start", "chrom_end"])
-        there = places.reset_index(names="name").merge(by_place, how="left", on=["chrom", "chrom_start", "chrom_end"])
-        row[given.get_indexer(_index(there["name"]))] = there["row"].fillna(-1).to_numpy(np.int64)
-    return peaks.reindex(np.where(row >= 0, row, -1)).set_axis(given)
-
-
-def named_places(names: Iterable[str]) -> DataFrame:
-    """Read the places of peaks from names such as ``chr1:100-200``.
-
-    Returns
-    -------
-    DataFrame
-        Index: the names that could be read; ``chrom, chrom_start, chrom_end`` (bp, 0-based half-open).
-    """
-    import pandas as pd
-
-    from heteromics.priors.peaks import parse_peak_names
-
-    read, _ = parse_peak_names([str(name) for name in names])
-    places = {
-        "chrom": np.asarray(read.chrom, dtype=object),
-        "chrom_start": pd.array(read.start, dtype="Int64"),
-        "chrom_end": pd.array(read.end, dtype="Int64"),
-    }
-    return pd.DataFrame(places, index=_index(read.name))
+    return peaks.reindex(store_peaks(store, given).row).set_axis(_index(given))
 
 
 def _index(names: Iterable[str]) -> Index:

@@ -196,15 +196,13 @@ def by_peak(links: DataFrame, evidence: DataFrame, *, score: str = "total") -> t
     keys = [name for name in keys_of(links) if name != "gene"]
     ways = {"distance": "min", "correlation": "max"} | dict.fromkeys(evidence_columns(about), "max")
     columns = {name: ways.get(str(name), "first") for name in about if name not in (*keys, "gene")}
-    grouped = about.groupby(keys, sort=False, as_index=False)
-    of_peak = [name for name, way in columns.items() if way == "first"]
-    values = grouped[of_peak].nunique(dropna=False)[of_peak].max() if of_peak else {}
-    if several := [str(name) for name in of_peak if values[name] > 1]:
+    of_peak = [str(name) for name, way in columns.items() if way == "first"]
+    if several := [name for name in of_peak if about[[*keys, name]].drop_duplicates().duplicated(keys).any()]:
         raise DataError(
             f"evidence: {some(several)} {'differs' if len(several) == 1 else 'differ'} between the genes of a peak, so "
             "that it is not of the peak. Fix: drop it, or make it true or false (a nullable boolean named in_ or has_)."
         )
-    about = grouped.agg(columns)
+    about = about.groupby(keys, sort=False, as_index=False).agg(columns)
     totals = links.reset_index(drop=True).groupby(keys, sort=False, as_index=False)
     return totals.agg(**{score: (score, "sum"), "n_genes": ("gene", "size")}), about
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from heteromics._files import whole_file, write_text
 from heteromics.errors import DataError, some
 from heteromics.interpret._cx2 import cx2_document
-from heteromics.interpret._joining import named_places, need_columns, stored_genes, stored_peaks
+from heteromics.interpret._joining import need_columns, stored_genes, stored_peaks
 from heteromics.interpret.network import link_columns, tf_gene_edges
+from heteromics.priors.peak_names import named_places
 
 if TYPE_CHECKING:
     import networkx as nx
