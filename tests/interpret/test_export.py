@@ -246,6 +246,8 @@ def test_bedpe_without_a_store_takes_the_start_site_of_the_links(store, tmp_path
     given.loc[[0, 1], "tss"] = -1
     for row in read_bedpe(write_bedpe(given, one))[:2]:
         assert [row[name] for name in ("chrom1", "start1", "end1")] == [".", "-1", "-1"]
+    across = given.assign(chrom=np.where(given.index == 2, "chrX", "chr1"))
+    assert [row["chrom1"] for row in read_bedpe(write_bedpe(across, one))[:4]] == [".", ".", "chrX", "chr1"]
     with pytest.raises(DataError, match="1 of 4 expected ones are not there: tss"):
         write_bedpe(links, one)
 

@@ -36,7 +36,7 @@ _HOME = {
     "regulon_activity": "activity",
     "sanity_check": "_attribution_checks",
     "score_links": "candidates",
-    "store_regulons": "activity",
+    "store_regulons": "regulons",
     "tf_binding": "binding",
     "tf_gene_edges": "network",
     "to_networkx": "export",

@@ -6,7 +6,6 @@ sums over genes: AUCell of what a gene gives at its rank, the linear model of pr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,78 +15,17 @@ from scipy import sparse
 from heteromics._progress import track
 from heteromics.errors import DataError, DuplicateNames, some
 from heteromics.interpret._cell_groups import checked_labels
-from heteromics.interpret._joining import columns_of, need_columns, stored_genes
+from heteromics.interpret._joining import columns_of, need_columns
+from heteromics.interpret._ties import tied_runs
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from pandas import DataFrame
 
-    from heteromics.priors import PriorStore
-
 Float = NDArray[np.float64]
 
 BLOCK_CELLS = 4_096
 """Cells whose values are held at a time."""
-
-
-def store_regulons(store: PriorStore, genes: Sequence[str], *, sources: Sequence[str] | None = None) -> DataFrame:
-    """Return the known targets of each factor under the names that data have.
-
-    Parameters
-    ----------
-    store
-        With table ``tf_gene``.
-    genes
-        Names of the data, such as ``rna.var_names``.
-    sources
-        Collections to take, as the store names them; None takes all. Signs of a pair that disagree become 0, the
-        highest weight stands.
-
-    Returns
-    -------
-    DataFrame
-        ``tf, gene, sign, weight``; ``tf`` is the symbol of the store. Targets that the data lack are left out, one that
-        two names of the data mean stands under each. ``attrs["match"]`` counts ``targets`` (pairs) and
-        ``targets_absent``, and names genes of the store that the data lack and second names of the data:
-        ``genes_absent, second_names``.
-
-    Raises
-    ------
-    StoreError
-        When the store has no ``tf_gene``.
-    DataError
-        When it has no such collection, or none of the targets is among the genes.
-    """
-    import pandas as pd
-
-    table = store.frame("tf_gene")
-    known = sorted(table["source"].unique())
-    if sources is not None:
-        if unknown := sorted(set(sources) - set(known)):
-            raise DataError(f"sources: {some(unknown)} not among the collections of the store: {some(known, 10)}.")
-        table = table[table["source"].isin(list(sources))]
-    by = table.groupby(["tf_id", "gene_id"], sort=False)
-    pairs = by.agg(weight=("weight", "max"), up=("sign", "max"), down=("sign", "min")).reset_index()
-    pairs["sign"] = pairs["up"].clip(lower=0) + pairs["down"].clip(upper=0)
-    found = stored_genes(list(dict.fromkeys(map(str, genes))), store)["gene_id"].dropna()
-    names = pd.DataFrame({"gene_id": found.to_numpy(), "gene": found.index})
-    symbols = store.frame("gene").set_index("gene_id")["symbol"]
-    pairs["tf"] = pairs["tf_id"].map(symbols)
-    pairs["tf"] = pairs["tf"].where(~_shared(pairs["tf_id"], pairs["tf"]), pairs["tf_id"])
-    kept, absent = pairs.merge(names, on="gene_id"), ~pairs["gene_id"].isin(names["gene_id"])
-    if kept.empty:
-        raise DataError(
-            f"none of the {pairs['gene_id'].nunique()} targets in {store.path} is among {len(genes)} genes: "
-            f"{some(genes)}. Fix: take a store of the same species."
-        )
-    regulons = kept[["tf", "gene", "sign", "weight"]].reset_index(drop=True)
-    regulons.attrs["match"] = {
-        "targets": len(pairs),
-        "targets_absent": int(absent.sum()),
-        "genes_absent": sorted(pairs.loc[absent, "gene_id"].unique()),
-        "second_names": names.loc[names.duplicated("gene_id"), "gene"].tolist(),
-    }
-    return regulons
 
 
 def regulon_activity(
@@ -108,7 +46,8 @@ def regulon_activity(
         Cells x genes, sparse; zeros are not stored values. Counts, or values that are not negative.
     regulons
         ``tf`` and ``gene``, names of ``rna.var_names``, each pair once; optionally ``sign`` (1, -1, 0 not known) and
-        ``weight``: from :func:`store_regulons`, or :func:`~heteromics.interpret.tf_gene_edges` of one group.
+        ``weight``: from :func:`~heteromics.interpret.store_regulons`, or of one group from
+        :func:`~heteromics.interpret.tf_gene_edges`.
     method
         ``"aucell"`` (Aibar et al., Nature Methods 2017): area under the curve that counts a regulon's targets down the
         cell's genes, highest first, within the ``top`` of all genes, as a share of the largest area that so many
@@ -218,10 +157,8 @@ def aucell(cells: sparse.csr_array, members: sparse.csc_array, n_top: int) -> Fl
     filled = np.diff(given.indptr)
     row = np.repeat(np.arange(given.shape[0]), filled)
     order = np.lexsort((-given.data, row))
-    values, owner = given.data[order], row[order]
-    new = np.flatnonzero(np.append(True, (np.diff(values) != 0) | (np.diff(owner) != 0))[: values.size])
-    run = np.diff(np.append(new, values.size))
-    first = new - given.indptr[owner[new]] if new.size else new  # rank before the run, within its cell
+    new, run = tied_runs(given.data[order], row[order])
+    first = new - given.indptr[row[order][new]]  # rank before the run, within its cell
     given.data[order] = np.repeat((below[first + run] - below[first]) / run, run)
     zeros = n_genes - filled
     at_zero = np.divide(below[-1] - below[filled], zeros, out=np.zeros(zeros.size), where=zeros > 0)
@@ -405,8 +342,3 @@ def _regulon_matrix(
         "regulons_left_out": names[~enough].tolist(),
     }
     return matrix, names[enough].tolist(), notes | ({"df": rna.n_vars - 2} if method == "ulm" else {})
-
-
-def _shared(ids: Any, names: Any) -> Any:
-    """Return which rows have a name that several identifiers share."""
-    return ids.groupby(names).transform("nunique") > 1

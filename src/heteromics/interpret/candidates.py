@@ -17,6 +17,7 @@ from heteromics.errors import DataError, DuplicateNames, GraphError, some
 from heteromics.graphs.hashing import other_store
 from heteromics.interpret._cell_groups import checked_labels
 from heteromics.interpret._joining import columns_of
+from heteromics.interpret._ties import tied_runs
 from heteromics.models._links import joint_counts
 from heteromics.models.baselines import as_csr, log_normalised
 from heteromics.tasks.metrics import link_recovery
@@ -240,9 +241,8 @@ def shifted_ranks(matrix: sparse.csc_matrix) -> sparse.csc_matrix:
     filled = np.diff(result.indptr)
     column = np.repeat(np.arange(result.shape[1]), filled)
     order = np.lexsort((result.data, column))
-    values, owner = result.data[order], column[order]
-    new = np.flatnonzero(np.append(True, (np.diff(values) != 0) | (np.diff(owner) != 0))[: values.size])
-    run = np.diff(np.append(new, values.size))
+    owner = column[order]
+    new, run = tied_runs(result.data[order], owner)
     middle = np.repeat(new + (run + 1) / 2, run) - result.indptr[owner]  # mean rank among the column's non-zeros
     zeros = result.shape[0] - filled[owner]
     result.data[order] = middle + zeros - (zeros + 1) / 2 * (zeros > 0)

@@ -150,8 +150,9 @@ def write_bedpe(links: DataFrame, path: Path | str, store: PriorStore | None = N
     path
         File to write or replace.
     store
-        Where genes and peaks lie. Without one, links need ``tss`` (bp, 0-based, on the chromosome of the peak; -1
-        or missing where not known), may have ``strand``, and places of peaks are read from their names.
+        Where genes and peaks lie. Without one, links need ``tss`` (bp, 0-based; -1 or missing where not known), may
+        have ``strand`` and ``chrom`` of the gene, else taken to be that of the peak, and places of peaks are read from
+        their names.
 
     Returns
     -------
@@ -181,7 +182,7 @@ def write_bedpe(links: DataFrame, path: Path | str, store: PriorStore | None = N
     named = [name for name in ("gene", "peak", "group") if name in links]
     _no_breaks(text, named)
     genes, peaks = _places(text, store)
-    label = text[named].astype(str).agg("|".join, axis=1) if len(text) else pd.Series(dtype=object)
+    label = text[named[0]].str.cat(text[named[1:]].astype(str), sep="|")
     shown = pd.DataFrame({
         "#chrom1": genes["chrom"].fillna("."),
         "start1": genes["tss"].fillna(-1),
@@ -281,7 +282,8 @@ def _places(links: DataFrame, store: PriorStore | None) -> tuple[DataFrame, Data
         tss = links["tss"].astype("Int64")
         tss = tss.where(tss >= 0)
         strand = links.get("strand", ".")
-        genes = pd.DataFrame({"chrom": peaks["chrom"].where(tss.notna()), "tss": tss, "strand": strand})
+        chrom = links.get("chrom", peaks["chrom"]).where(tss.notna())
+        genes = pd.DataFrame({"chrom": chrom, "tss": tss, "strand": strand})
     else:
         genes = stored_genes(links["gene"].unique(), store).reindex(links["gene"]).reset_index(drop=True)
     for side, places in (("peak", peaks["chrom"]), ("gene", genes["chrom"])):
