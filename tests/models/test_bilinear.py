@@ -82,6 +82,20 @@ def test_the_ratio_is_that_of_the_densities():
     np.testing.assert_allclose(log_density_ratio(x, y, r), expected)
 
 
+def test_only_without_a_ridge_is_the_score_the_ratio_of_the_joint_densities():
+    x, y = related(widths=(4, 4))
+    apart = []
+    for ridge in (1e-12, 1.0):
+        both = canonical(x, y, ridge).variates(x, y)
+        covariance = np.cov(np.hstack(both).T, bias=True)
+        densities = [multivariate_normal(cov=part) for part in (covariance, covariance[:4, :4], covariance[4:, 4:])]
+        joint, *alone = (each.logpdf(of) for each, of in zip(densities, (np.hstack(both), *both), strict=True))
+        found = log_density_ratio(*both, correlations(*both))
+        apart.append(np.abs(found - (joint - alone[0] - alone[1])).max())
+    assert apart[0] < 1e-6
+    assert apart[1] > 0.1
+
+
 @pytest.fixture(scope="module")
 def profiles():
     """Counts of two types of cells; hidden states of the cell, alike in both types, move both modalities."""

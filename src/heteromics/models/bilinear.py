@@ -49,9 +49,9 @@ class BilinearMatcher:
     Each modality is log-normalised and reduced by truncated SVD; CCA with a ridge penalty pairs directions of one with
     directions of the other over the training cells. The score of a pair says how much likelier its canonical variates
     are if they come from one cell than if they come from two, given that they are normal with the correlations found
-    and that each pair of variates is independent of the others. Of the latter the ridge leaves only part: variates of
-    one modality then correlate, what they share is counted more than once, and scores lie nearer 0 and 1 than they
-    should. They rank pairs; calibrate them before reading them as probabilities.
+    and that each pair of variates is independent of the others. Without a ridge they are uncorrelated in the training
+    cells; with one, variates of one modality correlate, and the score neglects it. It ranks pairs; calibrate it before
+    reading it as a probability.
 
     Sources: Hotelling, "Relations between two sets of variates", Biometrika 1936; the ridge: Vinod, "Canonical ridge
     and econometrics of joint production", Journal of Econometrics 1976; normal variates: Bach and Jordan, "A
