@@ -87,7 +87,8 @@ def evidence_for(
         One row per link, in their order, index from 0: their ``gene, peak[, group]``, then
 
         - ``chrom, chrom_start, chrom_end`` of the peak, and ``distance`` in bp from the gene's transcription start to
-          its nearest base, 0 inside, missing across chromosomes;
+          its nearest base, 0 inside, missing across chromosomes (that of :func:`heteromics.interpret.links` is to the
+          midpoint of the peak, and -1 across chromosomes);
         - ``width`` in bp, and ``gc`` of table ``peak_attribute``, a share;
         - ``in_NAME`` for each set of regions: the peak shares a base with one; and ``score_NAME``, the score of the
           strongest it overlaps, 0 without one, where the set has scores;
