@@ -131,6 +131,7 @@ def dense_network(network, graph, i, j):
         {"directions": "separate", "weights": "softmax", "heads": 2, "layers": 2, "distance_bias": True},
         {"directions": "separate", "weights": "softmax", "top_k": None, "threshold": 0.5, "messages": "full"},
         {"ids": False, "values": "log1p", "threshold": 0.5, "scaled": False, "classifier": "mlp"},
+        {"classifier": "compared", "layers": 2},
         {"weights": "published", "threshold": 0.5, "messages": "full", "activation": False, "scaled": False},
         {"weights": "published", "threshold": 0.6, "top_k": 10, "heads": 2, "layers": 2, "distance_bias": True},
     ],

@@ -22,7 +22,7 @@ from heteromics.models import (
 )
 from heteromics.models._pair_baseline_networks import GCNIILayer, SAGELayer, TransformerLayer
 from heteromics.models._pair_neighbours import Blocks, Edges, neighbours
-from heteromics.models._pair_nodes import FeatureTable
+from heteromics.models._pair_nodes import FeatureTable, classifier
 from heteromics.tasks import auroc, make_pairs
 from heteromics.tasks.matching import counts, depth_scores
 from tests.models.test_bi2former import build, every_pair, random_graph
@@ -152,7 +152,7 @@ def test_only_the_mlp_ignores_the_edges(kind):
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_mean_of_nodes_is_read_by_the_published_classifier(kind):
     graph = random_graph()
-    network = network_of(kind, graph, normalise=False)
+    network = network_of(kind, graph, normalise=False, classifier="mlp")
     batch = PairBatcher(graph).batch([[4, 9]])
     with torch.no_grad():
         parts = [nodes(*args)[0] for nodes, args in zip((network.genes, network.peaks), inputs(batch), strict=True)]
@@ -161,6 +161,15 @@ def test_the_mean_of_nodes_is_read_by_the_published_classifier(kind):
         one, _, _, two, _, _, last = network.classifier
         expected = last(two(one(read).relu()).relu())
         torch.testing.assert_close(network(batch)[0], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_compared_readouts_are_seen_with_their_product_and_distance():
+    network = classifier("compared", 3, 0.0)
+    gene, peak = torch.randn(2, 5, 3)
+    one, two = network[1], network[-1]
+    with torch.no_grad():
+        shown = torch.cat([gene, peak, gene * peak, (gene - peak).abs()], 1)
+        torch.testing.assert_close(network(torch.cat([gene, peak], 1)), two(one(shown).relu()))
 
 
 def inputs(batch):

@@ -9,6 +9,7 @@ import pytest
 from heteromics.data import load_manifest, read
 from heteromics.errors import DataError, FetchError
 from heteromics.graphs.hashing import graph_hash
+from heteromics.models import Bi2FormerConfig
 from heteromics.tasks import matching_runs as runs
 from heteromics.tasks.matching import LEAKING
 from heteromics.workflows import _reproduction as data_room
@@ -266,6 +267,12 @@ def test_endings_of_names_set_configurations(model):
     for ending, config in asked.items():
         found = plan.contender(f"{model}{ending}")
         assert (found.name, found.model, found.config) == (f"{model}{ending}", model, config)
+
+
+def test_bi2former_alone_has_a_setting_for_matching():
+    assert plan.contender("Bi2Former, for matching").config == Bi2FormerConfig.for_matching()
+    with pytest.raises(DataError, match="no model called 'PairMLP, for matching': PairMLP has no such setting"):
+        plan.contender("PairMLP, for matching")
 
 
 def test_an_ending_for_one_model_is_refused_for_another(monkeypatch):

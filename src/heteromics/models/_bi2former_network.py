@@ -79,7 +79,7 @@ class Bi2FormerNetwork(PairNetwork):
         self.layers = nn.ModuleList(_Layer(config, first=number == 0) for number in range(config.layers))
         width = config.hidden
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) if config.normalise else nn.Identity() for _ in range(2))
-        self.classifier = _classifier(config)
+        self.classifier = classifier(config.classifier, width, config.dropout)
 
     def forward(self, batch: PairBatch) -> Tensor:
         """Return the logits of "other cell" and "same cell", shape (B, 2)."""
@@ -257,13 +257,6 @@ class _Pool:
 
     def __call__(self, state: Tensor) -> Tensor:
         return self.relation.spmm(state, reduce="mean")
-
-
-def _classifier(config: Bi2FormerConfig) -> nn.Module:
-    width = config.hidden
-    if config.classifier == "linear":
-        return nn.Linear(2 * width, 2)
-    return classifier(width, config.dropout)
 
 
 def pools_self(config: Bi2FormerConfig) -> bool:

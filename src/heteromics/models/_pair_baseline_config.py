@@ -36,6 +36,8 @@ class PairBaselineConfig:
         (``"none"``); None: that of the graph.
     normalise
         Batch norm of the two readouts [R]; without it, thousands of averaged nodes hardly differ between cells.
+    classifier
+        ``"mlp"`` [C] reads the two readouts side by side, ``"compared"`` [R] their product and their distance too.
     dropout
         In the classifier; 0.1 [C].
     learning_rate, weight_decay
@@ -57,6 +59,7 @@ class PairBaselineConfig:
     spread_floor: float = 0.1
     mask: Literal["chromosome", "window", "none"] | None = None
     normalise: bool = True
+    classifier: Literal["mlp", "compared"] = "compared"
     dropout: float = 0.1
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
@@ -98,6 +101,7 @@ class PairBaselineConfig:
             values="raw",
             mask="chromosome",
             normalise=False,
+            classifier="mlp",
             dropout=0.1,
             learning_rate=5e-5,
             weight_decay=1e-6,

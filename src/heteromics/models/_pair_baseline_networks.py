@@ -36,7 +36,7 @@ class PairBaselineNetwork(PairNetwork):
         self.norms = nn.ModuleList(
             nn.BatchNorm1d(config.hidden) if config.normalise else nn.Identity() for _ in range(2)
         )
-        self.classifier = classifier(config.hidden, config.dropout)
+        self.classifier = classifier(config.classifier, config.hidden, config.dropout)
 
     def forward(self, batch: PairBatch) -> Tensor:
         """Return the logits of "other cell" and "same cell", shape (B, 2)."""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _ROWS = {"cpu": 1 << 8, "cuda": 1 << 14}  # of an embedding gathered at a time
 
 
+Readout = Literal["mlp", "compared", "linear"]
+
+
 class NodeConfig(Protocol):
     """What a configuration says of nodes; see :class:`heteromics.models.Bi2FormerConfig`."""
 
@@ -266,8 +269,27 @@ class PairNetwork(nn.Module):
     peaks: Nodes
 
 
-def classifier(width: int, dropout: float) -> nn.Module:
-    """Return the published classifier of two readouts side by side."""
+class _Compared(nn.Module):
+    """Set beside two readouts, (B, 2 width), their product and their distance: (B, 4 width)."""
+
+    def forward(self, readouts: Tensor) -> Tensor:
+        one, other = readouts.chunk(2, 1)
+        return torch.cat([readouts, one * other, (one - other).abs()], 1)
+
+
+def classifier(kind: Readout, width: int, dropout: float) -> nn.Module:
+    """Return what tells from two readouts side by side, (B, 2 width), whether they are of one cell.
+
+    ``"mlp"`` is that of the public code of Bi2Former. ``"compared"`` gives one hidden layer the readouts, their product
+    and their distance, the heuristic matching of Mou et al. 2016 (ACL, section 3.3): what two readouts share is then
+    there to be weighed and need not be learnt from sums of them. ``"linear"`` adds up.
+    """
+    if kind == "linear":
+        return nn.Linear(2 * width, 2)
+    if kind == "compared":
+        return nn.Sequential(
+            _Compared(), nn.Linear(4 * width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 2)
+        )
     return nn.Sequential(
         nn.Linear(2 * width, width),
         nn.ReLU(),

@@ -15,6 +15,7 @@ from heteromics.nn._compressed import compute_dtype
 _MOST_SCORES = 1 << 22  # scores held at a time: 16 MB in float32, the size of a core's share of cache
 KNOT_BP = 1_000  # scale of distances: linear below, logarithmic above
 _MOST_PADDING = 1.25  # padded over real scores of blocks computed together
+_SPARE = 1 << 15  # padded scores that cost less than another product: blocks of few peaks come in dozens of shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def candidates(
         raise GraphError(f"{len(genes):,} gene blocks and {len(peaks):,} peak blocks; they must come in pairs.")
     dtype = compute_dtype(torch.promote_types(q.dtype, k.dtype))
     q, k = q.to(dtype) * scale, k.to(dtype)
-    groups = list(tiled(genes, peaks))
+    groups = list(tiled(genes, peaks, _SPARE))
     found = [_best_of_group(q, k, tiles, top_k, window, bias) for tiles in groups]
     nothing = (q.new_zeros(1, top_k, dtype=torch.int64), q.new_full((1, top_k), -torch.inf), q.new_zeros(1).long())
     position = torch.from_numpy(padded_positions(groups, len(q))).to(q.device)

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 STUDIES = ("protocols", "few_shot", "across_types", "ablations")
-PUBLISHED, SPARSE = ", as published", ", sparse IDs"
+MATCHING, PUBLISHED, SPARSE = ", for matching", ", as published", ", sparse IDs"
 ENDINGS: dict[str, Callable[[Any], Any]] = {  # of a model's name, in this order: what they make of its configuration
+    MATCHING: lambda config: type(config).for_matching(),
     PUBLISHED: lambda config: type(config).as_published(),
     SPARSE: lambda config: replace(config, sparse_ids=True),
 }
-CONTENDERS = ("Bi2Former", f"Bi2Former{PUBLISHED}", *MODELS[1:], *CONTROLS)
+CONTENDERS = ("Bi2Former", f"Bi2Former{MATCHING}", f"Bi2Former{PUBLISHED}", *MODELS[1:], *CONTROLS)
 PROTOCOLS = {
     "pairs, easy": Protocol("pairs", "easy"),
     "cells, easy": Protocol("cell", "easy", redraw=False),  # as many negatives as by pair
@@ -56,7 +57,7 @@ def contender(name: str) -> Contender:
     try:
         for each in endings:
             config = ENDINGS[each](config)
-    except TypeError as error:
+    except (AttributeError, TypeError) as error:
         raise DataError(f"no model called '{name}': {model} has no such setting ({error}).") from error
     return replace(found, config=config)
 

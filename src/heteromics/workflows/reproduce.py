@@ -106,10 +106,12 @@ def reproduce(
     studies
         ``"protocols"``; ``"few_shot"``, ``"across_types"`` and ``"ablations"`` beside it.
     models
-        Names of models and controls; a model's name followed by ``", as published"`` has the setting of the public code
-        and attributes that are not standardised, followed by ``", sparse IDs"`` updates the ID embeddings that a batch
-        has and no others (sparse Adam, no weight decay on IDs): on a CPU the published setting, one pair per step, is
-        otherwise spent on updating all of them. Ablations are of Bi2Former alone, of all of its settings given.
+        Names of models and controls. ``"Bi2Former, for matching"`` has the setting that tells cells apart best
+        (:meth:`heteromics.models.Bi2FormerConfig.for_matching`). A model's name followed by ``", as published"`` has
+        the setting of the public code and attributes that are not standardised, followed by ``", sparse IDs"`` it
+        updates the ID embeddings that a batch has and no others (sparse Adam, no weight decay on IDs): on a CPU the
+        published setting, one pair per step, is otherwise spent on updating all of them. Ablations are of Bi2Former
+        alone, of all of its settings given.
     protocols
         Names in ``PROTOCOLS``, of the study of protocols and of ablations; None takes all that the data allow, those
         with batches only where there are batches, and for ablations ``"cells, random"``. The other studies split as
