@@ -1,8 +1,11 @@
 """Shared fixtures: the local mirror of real data; where it is required, a skipped real-data test is a failure."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see heteromics.cli
@@ -22,6 +25,24 @@ def mirror() -> Path:
     if not folder:
         pytest.skip("HETEROMICS_DATA names no local mirror of the manifest")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def uncompiled(tmp_path_factory):
+    """Run code that makes ``found`` of ``given`` where numba compiles nothing, which takes it longer than small inputs.
+
+    Both are arrays by name; the code runs in a process of its own.
+    """
+
+    def run(code, **given):
+        folder = tmp_path_factory.mktemp("uncompiled")
+        np.savez(folder / "given.npz", **given)
+        whole = f"import numpy as np\ngiven = np.load('given.npz')\n{code}\nnp.savez('found.npz', **found)"
+        environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+        subprocess.run([sys.executable, "-W", "ignore", "-c", whole], cwd=folder, env=environment, check=True)
+        return dict(np.load(folder / "found.npz"))
+
+    return run
 
 
 @pytest.hookimpl(wrapper=True)

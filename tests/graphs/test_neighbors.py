@@ -36,39 +36,39 @@ def cells(n=150, d=6, seed=0, **obs):
     )
 
 
-@pytest.mark.no_cover  # tracing makes numba, which compiles umap here, four times slower
-@pytest.mark.slow
-def test_connectivities_are_those_of_umap():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from umap.umap_ import fuzzy_simplicial_set
+UMAP = """
+from umap.umap_ import fuzzy_simplicial_set
+of = fuzzy_simplicial_set(given["points"], 10, np.random.RandomState(0), "euclidean", knn_indices=given["indices"],
+                          knn_dists=given["distance"])[0]
+found = {"connectivities": of.toarray()}
+"""
+SCANPY = """
+import anndata, scanpy
+adata = anndata.AnnData(obsm={"X_pca": given["points"]})
+scanpy.pp.neighbors(adata, n_neighbors=10, use_rep="X_pca")
+found = {name: of.toarray() for name, of in adata.obsp.items()}
+"""
+
+
+def test_connectivities_are_those_of_umap(uncompiled):
     adata = cells()
     adata.obsm["X_pca"][10:14] = adata.obsm["X_pca"][10]  # cells at one place
     adata.obsm["X_pca"][20:40] = adata.obsm["X_pca"][20]  # more of them than neighbours
     found = nearest_neighbors(adata.obsm["X_pca"], k=9)
     own = np.arange(150)[:, None]
-    with_itself = np.concatenate([own, found.indices], axis=1), np.concatenate([own * 0.0, found.distance], axis=1)
-    expected, _, _ = fuzzy_simplicial_set(
-        adata.obsm["X_pca"], 10, np.random.RandomState(0), "euclidean", knn_indices=with_itself[0],
-        knn_dists=with_itself[1].astype(np.float32),
-    )  # fmt: skip
-    graph = cell_neighbors(adata, 9)
-    np.testing.assert_allclose(
-        np.maximum(matrix(graph.validate(), NEIGHBORS, "weight"), 0), expected.toarray(), atol=2e-5
-    )
+    indices, distance = (np.concatenate(each, axis=1) for each in ((own, found.indices), (own * 0.0, found.distance)))
+    theirs = uncompiled(UMAP, points=adata.obsm["X_pca"], indices=indices, distance=distance.astype(np.float32))
+    weight = matrix(cell_neighbors(adata, 9).validate(), NEIGHBORS, "weight")
+    np.testing.assert_allclose(np.maximum(weight, 0), theirs["connectivities"], atol=2e-5)
 
 
-def test_connectivities_and_distances_are_those_of_scanpy():
-    import scanpy as sc
-
+def test_connectivities_and_distances_are_those_of_scanpy(uncompiled):
     adata = cells()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        sc.pp.neighbors(adata, n_neighbors=10, use_rep="X_pca")
     graph = cell_neighbors(adata, 9)
+    expected = uncompiled(SCANPY, points=adata.obsm["X_pca"])
     weight, distance = (matrix(graph, NEIGHBORS, name) for name in ("weight", "distance"))
-    np.testing.assert_allclose(np.maximum(weight, 0), adata.obsp["connectivities"].toarray(), atol=2e-5)
-    theirs = adata.obsp["distances"].toarray()
+    np.testing.assert_allclose(np.maximum(weight, 0), expected["connectivities"], atol=2e-5)
+    theirs = expected["distances"]
     np.testing.assert_allclose(distance[theirs > 0], theirs[theirs > 0], rtol=1e-4)
     assert ((distance >= 0) == ((theirs > 0) | (theirs.T > 0))).all()
     assert ((matrix(graph, NEIGHBORS, "mutual") == 1) == ((theirs > 0) & (theirs.T > 0))).all()
