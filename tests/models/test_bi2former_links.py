@@ -1,4 +1,5 @@
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from scipy import sparse
 from heteromics.errors import GraphError, ModelError
 from heteromics.graphs import PairBatcher
 from heteromics.graphs.pairs import EXPRESSES, OPENS
-from heteromics.models._links import LinkSums, joint_counts
+from heteromics.models._links import LinkSums, count_pairs, joint_counts
 from tests.models.test_bi2former import SMALL, dense_rows, network_of, random_graph, trained
 
 
@@ -131,3 +132,33 @@ def test_joint_counts_agree_with_the_dense_product():
     i, j = rng.integers(0, 9, 50), rng.integers(0, 11, 50)
     found = joint_counts(sparse.csc_matrix(left), sparse.csc_matrix(right), i, j, chunk=7)
     np.testing.assert_array_equal(found, (left.T @ right)[i, j])
+
+
+def test_counting_pairs_of_few_links_takes_no_more_than_the_bits_may(monkeypatch):
+    monkeypatch.setattr("heteromics.models._links._BITS", 1 << 18)
+    graph = random_graph(genes=60, peaks=200)
+    pairs = np.tile(np.stack([np.arange(20)] * 2, 1), (5_000, 1))
+    tracemalloc.start()
+    try:
+        found = count_pairs(graph, pairs, np.array([1]), np.array([1]))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.tolist() == [100_000]
+    assert peak < 3 << 20  # all pairs at once: 5 MB
+
+
+@pytest.mark.parametrize("bits", [64, 1_000, 1 << 26])
+def test_pairs_with_both_are_counted(bits, monkeypatch):
+    monkeypatch.setattr("heteromics.models._links._BITS", bits)
+    graph = random_graph()
+    rng = np.random.default_rng(0)
+    pairs = rng.integers(0, 20, (150, 2))
+    gene, peak = rng.integers(0, 18, 40), rng.integers(0, 50, 40)
+    expected = [
+        sum(g in dense_rows(graph, EXPRESSES, i)[0] and p in dense_rows(graph, OPENS, j)[0] for i, j in pairs)
+        for g, p in zip(gene, peak, strict=True)
+    ]
+    assert count_pairs(graph, pairs, gene, peak).tolist() == expected
+    assert count_pairs(graph, pairs[:0], gene, peak).tolist() == [0] * 40
+    assert count_pairs(graph, pairs, gene[:0], peak[:0]).size == 0

@@ -1,7 +1,6 @@
 """Every option of the network against dense arrays, and what the options of training promise."""
 
 import dataclasses
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from heteromics.graphs import PairBatcher
 from heteromics.graphs.pairs import EXPRESSES, OPENS
 from heteromics.models import Bi2Former, Bi2FormerConfig, _pair_model, _pair_nodes, _pair_training
 from heteromics.models._bi2former_network import Bi2FormerNetwork
-from heteromics.models._links import count_pairs
 from heteromics.models._pair_nodes import FeatureTable, Nodes
 from heteromics.models._pair_training import MatchingPlan, calibrate
 from heteromics.tasks import make_pairs
@@ -368,36 +366,6 @@ def test_means_of_sparse_embeddings_are_refused():
     graph = random_graph()
     with pytest.raises(ModelError, match="pooled projections need dense gradients"):
         Nodes(dataclasses.replace(SMALL, sparse_ids=True), FeatureTable.of(graph, "gene"), 3, [4, 4], pooled=[1])
-
-
-def test_counting_pairs_of_few_links_takes_no_more_than_the_bits_may(monkeypatch):
-    monkeypatch.setattr("heteromics.models._links._BITS", 1 << 18)
-    graph = random_graph(genes=60, peaks=200)
-    pairs = np.tile(np.stack([np.arange(20)] * 2, 1), (5_000, 1))
-    tracemalloc.start()
-    try:
-        found = count_pairs(graph, pairs, np.array([1]), np.array([1]))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert found.tolist() == [100_000]
-    assert peak < 3 << 20  # all pairs at once: 5 MB
-
-
-@pytest.mark.parametrize("bits", [64, 1_000, 1 << 26])
-def test_pairs_with_both_are_counted(bits, monkeypatch):
-    monkeypatch.setattr("heteromics.models._links._BITS", bits)
-    graph = random_graph()
-    rng = np.random.default_rng(0)
-    pairs = rng.integers(0, 20, (150, 2))
-    gene, peak = rng.integers(0, 18, 40), rng.integers(0, 50, 40)
-    expected = [
-        sum(g in dense_rows(graph, EXPRESSES, i)[0] and p in dense_rows(graph, OPENS, j)[0] for i, j in pairs)
-        for g, p in zip(gene, peak, strict=True)
-    ]
-    assert count_pairs(graph, pairs, gene, peak).tolist() == expected
-    assert count_pairs(graph, pairs[:0], gene, peak).tolist() == [0] * 40
-    assert count_pairs(graph, pairs, gene[:0], peak[:0]).size == 0
 
 
 @pytest.mark.parametrize(
