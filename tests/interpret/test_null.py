@@ -10,12 +10,10 @@ from heteromics import interpret
 from heteromics.errors import DataError
 from heteromics.graphs import HeteroGraph
 from heteromics.graphs.pairs import EXPRESSES, OPENS
+from heteromics.interpret._expected import expected_pairs
 from heteromics.interpret._null_cells import blocks_of, exchanged
-from heteromics.interpret._null_distance import FEWEST, rewired
-from heteromics.interpret._null_mixture import link_probability
-from heteromics.interpret.null import _Null
 from heteromics.models import Bi2Former, Bi2FormerConfig
-from heteromics.models._links import candidate_keys
+from heteromics.models._links import candidate_keys, present
 from tests.models.test_bi2former import build, network_of, planted, random_graph
 
 SMALL = Bi2FormerConfig(id_width=8, hidden=8, key_width=8, top_k=None)
@@ -26,6 +24,10 @@ def untrained(graph, config=SMALL, seed=0):
     model = Bi2Former(graph, config=config)
     model._network = network_of(graph, config, seed)
     return model
+
+
+def error(share, number):
+    return np.sqrt(share * (1 - share) / number)
 
 
 def both(cells):
@@ -70,6 +72,24 @@ class TestBlocks:
         assert blocks_of(np.array([0, 1, 1]), np.array([1, 2, 3])).tolist() == [0, 1, 1]
         assert blocks_of(np.empty(0, int), np.empty(0, int)).size == 0
 
+    def test_depth_that_cells_share_makes_hardly_a_link_in_a_small_type(self):
+        """Sums over permutations have their exact mean and variance here, so that nothing but the blocks is tested."""
+        rng, z = np.random.default_rng(0), []
+        for _ in range(20):
+            depth = np.exp(rng.normal(0, 0.5, 60))
+            block = blocks_of(np.zeros(60, int), rng.poisson(300 * depth))
+            gene, peak = ((rng.random((60, 200)) < -np.expm1(-rate * depth)[:, None]) for rate in (0.4, 0.3))
+            off = (gene & peak).sum(0).astype(float)
+            var = np.zeros(200)
+            for number in range(block.max() + 1):
+                left, right = gene[block == number], peak[block == number]
+                off -= left.sum(0) * right.mean(0)
+                var += left.var(0, ddof=1) * right.var(0, ddof=1) * (len(left) - 1)
+            z.extend(off / np.sqrt(var))
+        assert len(z) == 4_000
+        assert np.mean(z) < 0.2  # in one block of 60 cells 0.55
+        assert np.mean(np.greater(z, 1.96)) < 0.045  # there 0.086
+
 
 class TestExchangedCells:
     @pytest.mark.parametrize("heads", [1, 2])
@@ -96,6 +116,8 @@ class TestExchangedCells:
         assert varies.sum() > 100
         df = var.sum(0)[varies] ** 2 / (var[:, varies] ** 2 / 3).sum(0)
         np.testing.assert_allclose(found.df[varies], df, rtol=1e-3)
+        third = stats.kstat(np.moveaxis(sums, 1, 0), 3, axis=0).sum(0)
+        np.testing.assert_allclose(found.third[varies], third[varies], rtol=5e-3, atol=1e-4 * (var.sum(0) ** 1.5).max())
 
     def test_batches_of_strata_do_not_matter(self, monkeypatch):
         graph = random_graph(cells=20)
@@ -109,14 +131,17 @@ class TestExchangedCells:
         pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-6)
 
     def test_p_is_uniform_where_profiles_have_nothing_to_do_with_each_other(self):
-        graph = random_graph(cells=240, genes=16, peaks=60, seed=3)
-        found = interpret.links(
-            untrained(graph), graph, groups=None, cells=both(240), candidates=every_link(graph), progress=False
-        )
-        assert len(found) > 200
-        assert found["z"].std() == pytest.approx(1, abs=0.15)
-        for level in (0.5, 0.1, 0.05):
-            assert (found["p"] < level).mean() == pytest.approx(level, abs=0.035)
+        tables = []
+        for seed in (3, 4, 5):
+            graph = random_graph(cells=160, genes=16, peaks=60, seed=seed)
+            options = {"groups": None, "cells": both(160), "candidates": every_link(graph), "progress": False}
+            tables.append(interpret.links(untrained(graph, seed=seed), graph, seed=seed, **options))
+        found = pd.concat(tables, ignore_index=True)
+        assert found["tested"].sum() > 600
+        found = found[found["tested"]]
+        assert found["z"].std() == pytest.approx(1, abs=0.1)
+        for level in (0.5, 0.1, 0.05, 0.01, 0.001):
+            assert (found["p"] < level).mean() == pytest.approx(level, abs=3 * error(level, len(found)))
         assert (found["fdr"] < 0.05).mean() < 0.01
         assert (found["posterior"] > 0.9).mean() < 0.01
 
@@ -130,84 +155,8 @@ class TestExchangedCells:
         options = {"groups": None, "cells": both(200), "candidates": every_link(graph), "progress": False}
         apart = interpret.links(untrained(graph), graph, within=kind, **options)
         mixed = interpret.links(untrained(graph), graph, **options)
-        assert (apart["p"] < 0.05).mean() < 0.1
+        assert (apart["p"] < 0.05).mean() < 0.05 + 3 * error(0.05, len(apart))
         assert (mixed["p"] < 0.05).mean() > 0.3
-
-
-class TestDistance:
-    def test_location_and_scale_are_those_of_peers(self):
-        rng = np.random.default_rng(0)
-        score, distance, chrom = rng.normal(size=900), rng.integers(0, 3_000, 900), rng.integers(0, 3, 900)
-        bounds = np.array([0, 1_000, 2_000])
-        location, scale = rewired(score, distance, chrom, bounds)
-        for row in range(0, 900, 50):
-            peers = score[(chrom == chrom[row]) & (distance // 1_000 == distance[row] // 1_000)]
-            assert len(peers) >= FEWEST
-            assert location[row] == pytest.approx(np.median(peers))
-            assert scale[row] == pytest.approx(stats.median_abs_deviation(peers, scale="normal"))
-
-    def test_few_peers_give_way_to_the_bin_and_then_to_all(self):
-        score = np.arange(100.0)
-        distance = np.where(np.arange(100) < 50, 10, 2_000)
-        chrom = np.where(np.arange(100) < 10, 0, 1)
-        distance[99] = -1
-        location, _ = rewired(score, distance, chrom, np.array([0, 1_000, 5_000]))
-        assert location[0] == np.median(score[:50])
-        assert location[20] == np.median(score[10:50])
-        assert location[60] == np.median(score[50:99])
-        assert location[99] == np.median(score)
-
-    def test_a_link_stands_out_among_links_of_its_length(self):
-        graph = random_graph(cells=60)
-        found = interpret.links(
-            untrained(graph),
-            graph,
-            groups=None,
-            cells=both(60),
-            candidates=every_link(graph),
-            null="distance",
-            bins_bp=(0, 20_000, 100_000),
-            progress=False,
-        )
-        assert "z_distance" not in found
-        assert found["z"].median() == pytest.approx(0, abs=0.1)
-        position = [graph.ndata(s)["position"].numpy()[graph.index(s, found[s])] for s in ("gene", "peak")]
-        np.testing.assert_array_equal(found["distance"], np.abs(position[0] - position[1]))
-
-
-class TestProbability:
-    def test_agrees_with_the_mixture_that_the_data_were_drawn_from(self):
-        rng = np.random.default_rng(0)
-        distance = rng.integers(0, 150_000, 4_000)
-        odds = 2.0 * (1 + distance / 1_000) ** -0.8
-        prior = np.stack([np.ones(4_000), odds, odds / 2], axis=1) / (1 + 1.5 * odds)[:, None]
-        kind = (rng.random(4_000)[:, None] > prior.cumsum(1)[:, :2]).sum(1)
-        z = rng.normal(size=4_000) + np.array([0, 1, -1])[kind] * rng.exponential(3, 4_000)
-        density = [stats.norm.pdf(z), stats.exponnorm.pdf(z, 3), stats.exponnorm.pdf(-z, 3)]
-        joint = prior * np.stack(density, axis=1)
-        found = link_probability(z, distance)
-        np.testing.assert_allclose(found.sum(1), 1)
-        off = np.abs(found - joint / joint.sum(1, keepdims=True))
-        assert off.mean() < 0.015
-        assert off.max() < 0.25
-
-    def test_rises_with_z_and_falls_with_distance(self):
-        rng = np.random.default_rng(1)
-        distance = np.concatenate([rng.integers(0, 5_000, 300), rng.integers(50_000, 150_000, 2_000)])
-        z = rng.normal(size=2_300) + np.where(np.arange(2_300) < 100, 4.0, 0.0)
-        above = link_probability(z, distance)[:, 1]
-        order = np.argsort(z[300:])
-        odds = np.log(above[300:]) - np.log(link_probability(z, distance)[300:, 0])
-        same = distance[300:][order] // 2_000
-        for bin_ in np.unique(same)[:10]:
-            assert stats.spearmanr(z[300:][order][same == bin_], odds[order][same == bin_])[0] > 0.95
-        assert above[:100].mean() > above[(distance > 5_000) & (z > 2)].mean()
-
-    def test_few_links_rest_on_the_prior(self):
-        assert link_probability([0.1, -0.2], [100, 200])[:, 0].min() > 0.8
-        assert link_probability([], []).shape == (0, 3)
-        with pytest.raises(DataError, match="z: found shape \\(2,\\) with 1 values that are not finite"):
-            link_probability([np.nan, 1.0], [1, 2])
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +177,17 @@ def learnt():
     return model, graph, interpret.links(model, graph, **options), options
 
 
+@pytest.fixture(scope="module")
+def sparse():
+    """Even genes and peaks are seen in one type of cells alone, odd ones in the other: graph, types, pairs."""
+    rng, kind = np.random.default_rng(0), np.arange(120) % 2
+    rna, atac = (
+        rng.poisson(np.where(kind[:, None] == np.arange(n) % 2, rng.uniform(0.3, 1.5, n), 0)) for n in (12, 40)
+    )
+    graph = build(rna, atac, n_chrom=1)
+    return graph, kind, every_link(graph)
+
+
 class TestLinks:
     def test_planted_links_are_found_and_idle_peaks_are_not(self, learnt):
         found = learnt[2]
@@ -235,19 +195,25 @@ class TestLinks:
         driver, idle = peak == 3 * gene, (peak % 3 > 0) | (peak == 48)
         assert driver.sum() >= 10
         assert (found["fdr"][driver] < 0.01).mean() > 0.8
-        assert (found["p"][idle] < 0.05).mean() < 0.09
+        assert found["tested"].all()
+        assert (found["fdr_both"][driver] < 0.05).mean() > 0.6
+        for level in (0.05, 0.01, 0.001):
+            assert (found["p"][idle] < level).mean() < level + 3 * error(level, idle.sum())
         assert (found["fdr"][idle] < 0.05).mean() < 0.02
         elsewhere = ~driver & ~idle  # peaks that drive another gene: shifted, since the model hears them through it
         assert (found["fdr_distance"][elsewhere] < 0.05).mean() < 0.05
-        assert found["posterior"][driver].mean() > 0.9 > 0.2 > found["posterior"][idle].mean()
+        assert (found["posterior"][driver] > 0.9).mean() > 0.8
+        assert found["posterior"][idle].mean() < 0.1
 
     def test_columns_of_the_model_are_as_the_model_gives_them(self, learnt):
         model, _, found, options = learnt
         own = model.links(both(400), candidates=options["candidates"])
         pd.testing.assert_frame_equal(found[own.columns], own)
-        assert list(found.columns[-13:-1]) == [
+        assert list(found.columns[-16:]) == [
+            *("expected", "tested"),
             *("null_mean", "null_sd", "z", "p", "fdr", "fdr_above"),
             *(f"{name}_distance" for name in ("null_mean", "null_sd", "z", "p", "fdr", "fdr_above")),
+            *("fdr_both", "posterior"),
         ]
         assert not found.isna().any(axis=None)
 
@@ -263,6 +229,14 @@ class TestLinks:
             fewer[["gene", "peak", "z", "p"]], found.loc[10:39, ["gene", "peak", "z", "p"]].reset_index(drop=True)
         )
 
+    def test_distance_alone_and_in_bp(self):
+        graph = random_graph(cells=60)
+        options = {"groups": None, "cells": both(60), "candidates": every_link(graph), "progress": False}
+        found = interpret.links(untrained(graph), graph, null="distance", bins_bp=(0, 20_000, 100_000), **options)
+        assert not {"z_distance", "fdr_both"} & {*found}
+        position = [graph.ndata(s)["position"].numpy()[graph.index(s, found[s])] for s in ("gene", "peak")]
+        np.testing.assert_array_equal(found["distance"], np.abs(position[0] - position[1]))
+
     def test_groups_are_tested_apart(self):
         kind = np.arange(60) % 2
         graph = labelled_graph(60, cell_type=kind, batch=np.arange(60) // 30)
@@ -270,7 +244,15 @@ class TestLinks:
         found = interpret.links(model, graph, candidates=candidates, progress=False)
         assert found["group"].unique().tolist() == ["cell_type0", "cell_type1"]
         assert len(found) == 2 * len(candidates)
-        assert found.attrs["null"] == {"blocks": 4, "cells_alone": 0, "groups_alone": []}
+        few = (found["expected"] < 10).groupby(found["group"]).sum().to_dict()
+        assert found.attrs["null"] == {
+            "blocks": 4,
+            "cells_alone": 0,
+            "groups_alone": [],
+            "too_few": few,
+            "n_training": 0,
+            "chosen_by_model": False,
+        }
         first = interpret.links(
             model, graph, cells=both(60)[kind == 0], groups=None, candidates=candidates, progress=False
         )
@@ -283,6 +265,52 @@ class TestLinks:
         assert (rare["z"] == 0).all()
         assert (rare["p"] == 1).all()
         assert own[own["group"] == "other"]["z"].std() > 0.5
+
+    def test_pairs_that_exchange_hardly_brings_together_are_not_tested_and_touch_no_other(self, sparse):
+        graph, kind, candidates = sparse
+        model, options = untrained(graph), {"groups": None, "cells": both(120), "within": kind, "progress": False}
+        found = interpret.links(model, graph, candidates=candidates, **options)
+        gene, peak = (found[side].str[4:].astype(int) for side in ("gene", "peak"))
+        there = [graph.adjacency(etype)[1].numpy() for etype in (EXPRESSES, OPENS)]
+        margin = [np.bincount(side)[at] for side, at in zip(there, (gene, peak), strict=True)]
+        across = ((gene % 2) != (peak % 2)).to_numpy()
+        assert (margin[0] * margin[1] / 120)[across].max() > 10  # enough, were cells exchanged across types
+        assert found["expected"][across].max() == 0
+        assert not found["tested"][across].any()
+        enough = found["expected"] >= 10
+        assert 50 < enough.sum() < (~across).sum()
+        pd.testing.assert_series_equal(found["tested"], enough, check_names=False)
+        rest = found[~found["tested"]]
+        assert (rest[["z", "posterior", "z_distance"]] == 0).all(axis=None)
+        assert (rest[["p", "fdr", "fdr_above", "fdr_distance", "fdr_above_distance", "fdr_both"]] == 1).all(axis=None)
+        assert found.attrs["null"]["too_few"] == {"all": len(rest)}
+        alone = interpret.links(model, graph, candidates=candidates[enough], **options)
+        pd.testing.assert_frame_equal(alone, found[enough].reset_index(drop=True))
+        whole = interpret.links(model, graph, candidates=candidates, least_expected=0, **options)
+        assert whole["tested"].sum() > enough.sum()
+
+    def test_expected_pairs_are_the_mean_over_exchanges(self, sparse):
+        graph, kind, candidates = sparse
+        block, rng = blocks_of(kind, np.arange(120)), np.random.default_rng(0)
+        rna, atac = (present(graph, etype, np.arange(120)).toarray() for etype in (EXPRESSES, OPENS))  # 120 cells
+        met = np.zeros((rna.shape[1], atac.shape[1]))
+        for _ in range(400):
+            dealt = np.empty(120, int)
+            for number in range(block.max() + 1):
+                members = np.flatnonzero(block == number)
+                dealt[members] = rng.permutation(members)
+            met += rna.T @ atac[dealt] / 400
+        wanted = met[tuple(graph.index(side, candidates[side]) for side in ("gene", "peak"))]
+        found = expected_pairs(graph, both(120), candidates, block)
+        np.testing.assert_allclose(found, wanted, atol=6 * np.sqrt(wanted.max() / 400))
+        assert np.corrcoef(found, wanted)[0, 1] > 0.999
+
+    def test_what_p_are_worth_is_told(self):
+        training = torch.arange(20) < 12
+        graph = labelled_graph(20, training=training)
+        model = untrained(graph)
+        found = interpret.links(model, graph, groups=None, cells=both(20)[8:], progress=False)
+        assert (found.attrs["null"]["n_training"], found.attrs["null"]["chosen_by_model"]) == (4, True)
 
     def test_links_that_never_meet_or_do_not_vary_are_none(self):
         graph = random_graph(cells=30)
@@ -301,7 +329,8 @@ class TestLinks:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"null": "genes"}, "null: found g, e, n|null: found genes, expected one or both of cells, distance"),
+            ({"null": "genes"}, "null: found genes, expected one or both of cells, distance"),
+            ({"least_expected": -1}, "least_expected: found -1, expected a number of cells, 0 or more"),
             ({"null": ()}, "null: found none, expected one or both"),
             ({"permutations": 1}, "permutations: found 1, expected 2 or more"),
             ({"bins_bp": (5,)}, r"bins_bp: found \[5\], expected two or more bounds"),
@@ -317,14 +346,3 @@ class TestLinks:
         options = {"groups": None, "cells": both(20), "progress": False, **options}
         with pytest.raises(DataError, match=message):
             interpret.links(untrained(graph), graph, **options)
-
-
-def test_links_chosen_above_their_null_hold_the_rate_though_many_avoid():
-    rng = np.random.default_rng(0)
-    z = np.concatenate([rng.normal(size=9_000), rng.normal(-6, 1, 1_000)])
-    rows = len(z)
-    tests = _Null(np.zeros(rows), np.ones(rows), np.full(rows, np.inf)).tests(z)
-    assert ((tests["fdr"] <= 0.05) & (z > 0)).sum() >= 10  # chosen by sign after a two-sided test: all are false
-    assert (tests["fdr_above"] <= 0.05).sum() == 0
-    p = stats.norm.sf(z)
-    np.testing.assert_allclose(tests["fdr_above"], stats.false_discovery_control(p))

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
@@ -13,13 +14,26 @@ MODEL = Bi2FormerConfig(id_width=8, hidden=8, key_width=8, top_k=None, max_epoch
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("planted")
-    planted_links.study(folder, TINY, [120], [100], ["default"], MODEL, permutations=3)
+def scored():
+    """The tables of scores that the study made."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, scored):
+    folder, tables_of = tmp_path_factory.mktemp("planted"), planted_links.tables_of
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planted_links, "tables_of", lambda *given: scored.append(tables_of(*given)) or scored[-1])
+        planted_links.study(folder, TINY, [120], [100], ["default"], MODEL, permutations=3)
     return folder
 
 
-def test_scores_are_average_precisions_on_the_candidates(folder):
+def _is_true(pairs, made):
+    known = pd.MultiIndex.from_frame(made.truth[["gene", "peak"]])
+    return pd.MultiIndex.from_frame(pairs[["gene", "peak"]]).isin(known)
+
+
+def test_scores_are_average_precisions_on_the_candidates(folder, scored):
     kept = json.loads((folder / "default-120-100.json").read_text())
     made = data.simulate(TINY, seed=100)
     auprc = kept["auprc"]
@@ -30,8 +44,29 @@ def test_scores_are_average_precisions_on_the_candidates(folder):
     near = made.truth["distance"].max()
     assert kept["true"] == len(made.truth)
     assert near <= made.config.window_bp
-    assert all(0 < value <= 1 for value in auprc.values())
-    assert 0 <= kept["found_true"] <= kept["found"] <= kept["candidates"]
+    (tables,) = scored
+    links, true = tables["effect"], _is_true(tables["effect"], made)
+    assert true.sum() == kept["true"]
+    for name, score in (
+        ("z", links["z"].abs()),
+        ("posterior of z and distance", links["posterior"]),
+        ("correlation", tables["correlation"]["score"].abs()),
+    ):
+        assert auprc[name] == pytest.approx(average_precision_score(true, score), abs=1e-9)
+
+
+def test_rates_are_of_the_links_tested():
+    links = pd.DataFrame({"tested": [True] * 4 + [False] * 6, "posterior": [0.9, 0.2, 0.0, 0.1] + [0.0] * 6})
+    small = [1e-4, 0.03, 0.5, 0.005] + [1.0] * 6
+    links = links.assign(p=small, fdr=small, p_distance=1.0, fdr_distance=1.0)
+    found = planted_links.of_tests(links, np.array([True, False, False, False, True] + [False] * 5))
+    assert (found["tested"], found["tested_true"], found["found"], found["found_true"]) == (4, 1, 3, 1)
+    assert [found[f"false_p{level}"] for level in ("05", "01", "001")] == pytest.approx([2 / 3, 1 / 3, 0])
+    assert found["posterior_mean"] == pytest.approx(0.3)
+    assert found["posterior_ece"] == pytest.approx((0.1 + 0.1 + 0.2) / 4)
+    none = planted_links.of_tests(links.assign(tested=False), np.ones(10, bool))
+    assert none["tested"] == 0
+    assert none["false_p05"] is none["posterior_ece"] is None
 
 
 def test_distance_alone_is_scored_as_sklearn_does(folder):
@@ -42,8 +77,7 @@ def test_distance_alone_is_scored_as_sklearn_does(folder):
     gap = (pairs["chrom_start"] - pairs["tss"]).clip(lower=0) + (pairs["tss"] - pairs["chrom_end"] + 1).clip(lower=0)
     near = pairs[gap <= made.config.window_bp].assign(gap=gap)
     assert len(near) == kept["candidates"]
-    known = pd.MultiIndex.from_frame(made.truth[["gene", "peak"]])
-    true = pd.MultiIndex.from_frame(near[["gene", "peak"]]).isin(known)
+    true = _is_true(near, made)
     assert kept["auprc"]["distance"] == pytest.approx(average_precision_score(true, -near["gap"]), abs=1e-9)
 
 

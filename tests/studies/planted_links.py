@@ -35,6 +35,7 @@ REGIMES: dict[str, dict[str, Any]] = {
     "no effect": {"strength": (1e-9, 1e-9), "tf_expression": 0.0},  # links are planted and do nothing
 }
 MODEL = Bi2FormerConfig(top_k=None)
+LEVELS = (0.05, 0.01, 0.001)
 SIGNED = ("correlation", "correlation within types", "z")
 
 
@@ -50,23 +51,41 @@ def run(made: data.SyntheticMultiome, model: Bi2FormerConfig = MODEL, permutatio
             graph = graphs.bipartite(rna, atac, store, mask="window", training_cells=training)
             candidates = interpret.candidate_links(graph, store)
     fitted = tasks.run_matching(graph, split, config=model, seed=seed, device="cpu", progress=False)
-    links = interpret.links(
-        fitted.model, graph, groups=None, candidates=candidates, permutations=permutations, seed=seed, progress=False
-    )
-    tables = tables_of(rna, atac, candidates, links, tasks.paired_rows(graph)[1])
+    rows, types = tasks.paired_rows(graph)
+    seen = graph.ndata("rna_cell")["training"].numpy()[rows[:, 0]]
+    options = {"groups": None, "candidates": candidates, "permutations": permutations, "seed": seed, "progress": False}
+    links = interpret.links(fitted.model, graph, cells=rows, **options)
+    unseen = interpret.links(fitted.model, graph, cells=rows[~seen], **options)
+    tables = tables_of(rna, atac, candidates, links, types)
     known = pd.MultiIndex.from_frame(made.truth[["gene", "peak"]])
     true = pd.MultiIndex.from_frame(candidates[["gene", "peak"]]).isin(known)
     hard = fitted.metrics.query("model == 'Bi2Former' and negatives == 'hard' and metric == 'auroc'")["value"]
     result = {"candidates": len(candidates), "true": int(true.sum()), "auroc_hard": float(hard.iloc[0])}
-    for name in ("", "_distance"):
-        p, found = links[f"p{name}"], links[f"fdr{name}"] < 0.05
-        result[f"false_p05{name}"] = float((p[~true] < 0.05).mean())
-        result[f"false_p01{name}"] = float((p[~true] < 0.01).mean())
-        result |= {f"found{name}": int(found.sum()), f"found_true{name}": int((found & true).sum())}
+    result |= of_tests(links, true)
+    result |= {f"{name}_unseen": value for name, value in of_tests(unseen, true).items()}
     if true.any():
         scored = interpret.compare_links(tables, made.truth, candidates, absolute=SIGNED)
         result["auprc"] = dict(zip(scored["method"], scored["auprc"], strict=True))
     return {**result, "seconds": round(time.perf_counter() - begun, 1)}
+
+
+def of_tests(links: pd.DataFrame, true: np.ndarray) -> dict[str, float | None]:
+    """Return shares of false links with small p, what is found at FDR 0.05, and how far posteriors are off.
+
+    Shares and posteriors are of the links tested; where none is, they are None.
+    """
+    tested = links["tested"].to_numpy()
+    false = tested & ~true
+    result: dict[str, float | None] = {"tested": int(tested.sum()), "tested_true": int((tested & true).sum())}
+    for name in ("", "_distance"):
+        p, found = links[f"p{name}"], links[f"fdr{name}"] < 0.05
+        for level in LEVELS:
+            result[f"false_p{str(level)[2:]}{name}"] = float((p[false] < level).mean()) if false.any() else None
+        result |= {f"found{name}": int(found.sum()), f"found_true{name}": int((found & true).sum())}
+    likely = links["posterior"].to_numpy()[tested]
+    result["posterior_mean"] = float(likely.mean()) if tested.any() else None
+    result["posterior_ece"] = tasks.expected_calibration_error(true[tested], likely) if tested.any() else None
+    return result
 
 
 def tables_of(rna, atac, candidates, links, types) -> dict[str, pd.DataFrame]:
@@ -130,7 +149,10 @@ def main() -> None:
     parser.add_argument("--cells", type=int, nargs="+", default=[200, 500, 1_500, 4_000])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--regimes", nargs="+", choices=list(REGIMES), default=["default"])
+    parser.add_argument("--quick", action="store_true", help="200 cells and seed 0 alone, about half a minute")
     given = parser.parse_args()
+    if given.quick:
+        given.cells, given.seeds = [200], [0]
     given.out.mkdir(parents=True, exist_ok=True)
     table = study(given.out, data.SyntheticConfig(), given.cells, given.seeds, given.regimes)
     with pd.option_context("display.width", 200, "display.max_columns", None):
@@ -140,7 +162,7 @@ def main() -> None:
             "cells",
             "seed",
             "auroc_hard",
-            *(n for n in table if "false_" in n or "found" in n),
+            *(n for n in table if n.startswith(("tested", "false_", "found", "posterior_"))),
             "seconds",
         ]
         print(table[shown].round(3).to_string(index=False))

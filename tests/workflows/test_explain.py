@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from heteromics import interpret
 from heteromics.cli._show import _plain
 from heteromics.errors import DataError, ModelError, StoreError
 from heteromics.graphs import HeteroGraph
@@ -11,7 +12,8 @@ from heteromics.interpret import candidate_links
 from heteromics.models import Bi2Former
 from heteromics.priors import PriorStore
 from heteromics.tasks import paired_rows
-from heteromics.workflows.explain import cells_to_explain, explain
+from heteromics.workflows.explain import _counts, cells_to_explain, explain
+from heteromics.workflows.run import Run
 from heteromics.workflows.train import train
 from tests.workflows.small import BI2FORMER, changed
 
@@ -65,9 +67,17 @@ def test_counts_are_those_of_the_table(small, everything):
     links, notes = found.links, found.notes
     assert (notes["cells"], notes["tested"], notes["links"]) == (80, len(links), len(links))
     assert notes["kept"] == (links["frequency"] > 0).sum() > 0
-    cells, distance = links["fdr_above"] <= 0.05, links["fdr_above_distance"] <= 0.05
-    passed = [notes[f"passed_{null}"] for null in ("cells", "distance", "both")]
-    assert passed == [cells.sum(), distance.sum(), (cells & distance).sum()]
+    assert links["tested"].all()
+    assert 0 < notes["cells_trained_on"] < 80
+    assert "the model was trained on some of these cells" in notes["note"]
+
+
+def test_links_below_their_null_are_counted_apart():
+    links = pd.DataFrame({"frequency": 1.0, "z": [-5.0, 5.0, 5.0], "fdr": 1e-6, "fdr_above": [1.0, 1e-6, 1e-6]})
+    links = links.assign(z_distance=[-5.0, -5.0, 5.0], fdr_above_distance=[1, 1, 1e-6], fdr_both=[1, 1, 1e-6])
+    counted = _counts(links)
+    assert (counted["passed_cells"], counted["passed_distance"], counted["passed_both"]) == (2, 1, 1)
+    assert counted["avoid"] == 1
 
 
 def test_pairs_that_chance_would_hardly_bring_together_are_counted_and_not_tested(
@@ -76,17 +86,25 @@ def test_pairs_that_chance_would_hardly_bring_together_are_counted_and_not_teste
     graph = HeteroGraph.load(bi2former_run.out / "graph")
     with PriorStore.open(small.db) as store:
         candidates = candidate_links(graph, store)
-    rna, atac = ((small.made.mdata[name].to_df() > 0) for name in ("rna", "atac"))  # 80 x 60 and 80 x 200
-    expected = rna.mean()[candidates["gene"]].to_numpy() * atac.mean()[candidates["peak"]].to_numpy() * 80
-    for found, least in ((everything[0], 5.0), (explain(bi2former_run.out, out=tmp_path, least_expected=20.0), 20.0)):
-        kept = candidates[expected >= least]
+    every = interpret.links(
+        Bi2Former.load(bi2former_run.out / "model", graph),
+        graph,
+        groups=None,
+        candidates=candidates,
+        least_expected=0,
+        seed=Run.read(bi2former_run.out).seed,
+        device="cpu",
+        progress=False,
+    )
+    for found, least in ((everything[0], 10.0), (explain(bi2former_run.out, out=tmp_path, least_expected=14.0), 14.0)):
+        kept = candidates[every["tested"] & (every["expected"] >= least)]
         assert {*zip(found.links["gene"], found.links["peak"], strict=True)} == {
             *zip(kept["gene"], kept["peak"], strict=True)
         }
         assert (found.notes["tested"], found.notes["too_few_cells"]) == (len(kept), len(candidates) - len(kept))
         assert found.notes["too_few_cells"] > 0
     with pytest.raises(
-        DataError, match=rf"none of {len(candidates)} pairs is expected to meet in 90 of 80 cells\. Fix: "
+        DataError, match=rf"none of {len(candidates)} pairs is expected to meet in 90 of 80 cells and varies\. Fix: "
     ):
         explain(bi2former_run.out, out=tmp_path, least_expected=90.0)
 

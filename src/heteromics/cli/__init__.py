@@ -194,7 +194,7 @@ def explain(
     ] = 10,
     least_expected: Annotated[
         float, typer.Option(help="Test pairs that chance alone would bring together in as many cells.")
-    ] = 5.0,
+    ] = 10.0,
     reach: Annotated[
         int, typer.Option(metavar="BP", help="Half the width of the figure; the tables have all links.")
     ] = 250_000,
@@ -209,8 +209,8 @@ def explain(
 
     **z, p, fdr**: against cells exchanged within their type, batch and depth. A z far above 0 says that gene and peak
     go together cell by cell, one far below that they avoid each other. **z_distance** and so on: against links as long
-    on the same chromosome. A link worth following passes both; **posterior** brings z and distance together, and the
-    table is in its order.
+    on the same chromosome. A link worth following is above both (**fdr_both**); **posterior** brings z and distance
+    together, for links of either sign, and the table is in its order.
 
     Tested are the pairs that the prior store of the run links and that would meet in some cells by chance alone.
     Attention is no proof of regulation: look for evidence (motifs, ChIP, regulons) with `heteromics.interpret`.

@@ -20,18 +20,19 @@ if TYPE_CHECKING:
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-BLOCK = 32  # cells that are exchanged among each other
+BLOCK = 16  # cells that are exchanged among each other; wider ones let in what deep cells have in common
 _HELD = 1024  # pairs whose links are held at a time
 _ROUNDING = 1e-10  # share of a sum of squares that float32 effects leave when all are alike
 
 
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """Sums of effects over pairs under a null: ``mean``, variance ``var`` and its degrees of freedom ``df``, (L,)."""
+    """Sums of effects over pairs under a null: mean, variance, degrees of freedom of that, third cumulant; (L,)."""
 
     mean: Float
     var: Float
     df: Float
+    third: Float
 
 
 def blocks_of(labels: Int, depth: Int, size: int = BLOCK) -> Int:
@@ -89,14 +90,15 @@ def exchanged(
     Returns
     -------
     Chance
-        The blocks are permuted apart from each other, so that the variance of a sum over all cells is the sum of the
-        variances of its blocks; ``df`` are those of Welch and Satterthwaite (Satterthwaite 1946, doi:10.2307/3002019).
+        The blocks are permuted apart from each other, so that the cumulants of a sum over all cells are the sums of
+        those of its blocks, which unbiased k-statistics estimate (Fisher 1930; the third needs three permutations, and
+        is 0 with two); ``df`` are those of Welch and Satterthwaite (Satterthwaite 1946, doi:10.2307/3002019).
 
     Notes
     -----
     Time grows with the kept links of the pairs, once for each permutation; the links of 1,024 pairs are held at a time.
     """
-    mean, var, spread = (np.zeros(len(wanted)) for _ in range(3))
+    mean, var, spread, third = (np.zeros(len(wanted)) for _ in range(4))
     order = np.argsort(block, kind="stable")
     bounds = np.searchsorted(block[order], np.arange(block.max(initial=-1) + 2))
     part = (bounds[:-1] * permutations) // _HELD
@@ -109,14 +111,14 @@ def exchanged(
                 place = np.minimum(np.searchsorted(wanted, key), len(wanted) - 1)
                 met = wanted[place] == key
                 sums.add(number[at[met]] * len(wanted) + place[met], effect[met, None])
-            _add_moments(*sums.totals(), permutations, (mean, var, spread))
+            _add_moments(*sums.totals(), permutations, (mean, var, spread, third))
             shown.advance(task, len(rows))
     df = np.divide(var**2 * (permutations - 1), spread, out=np.full(len(wanted), 1.0), where=spread > 0)
-    return Chance(mean, var, df)
+    return Chance(mean, var, df, third)
 
 
-def _add_moments(key: Int, total: Float, permutations: int, onto: tuple[Float, Float, Float]) -> None:
-    """Add mean, variance and squared variance over permutations of each link in each block.
+def _add_moments(key: Int, total: Float, permutations: int, onto: tuple[Float, ...]) -> None:
+    """Add mean, variance, squared variance and third cumulant over permutations of each link in each block.
 
     ``key`` is (block * permutations + permutation) * links + link, of the sums ``total`` (n, 1) that are not 0.
     """
@@ -124,10 +126,14 @@ def _add_moments(key: Int, total: Float, permutations: int, onto: tuple[Float, F
         return
     number, link = np.divmod(key, len(onto[0]))
     found, at = np.unique(number // permutations * len(onto[0]) + link, return_inverse=True)
-    mean, square = np.bincount(at, total[:, 0]) / permutations, np.bincount(at, total[:, 0] ** 2)
+    first, square, cube = (np.bincount(at, total[:, 0] ** power) for power in (1, 2, 3))
+    mean = first / permutations
     around = square - permutations * mean**2
-    var = np.where(around > _ROUNDING * square, around, 0.0) / (permutations - 1)
-    for sums, values in zip(onto, (mean, var, var**2), strict=True):
+    varies = around > _ROUNDING * square
+    var = np.where(varies, around, 0.0) / (permutations - 1)
+    skewed = np.where(varies, cube - 3 * mean * square + 2 * permutations * mean**3, 0.0)
+    third = skewed * permutations / ((permutations - 1) * max(permutations - 2, 1)) * (permutations > 2)
+    for sums, values in zip(onto, (mean, var, var**2, third), strict=True):
         np.add.at(sums, found % len(sums), values)
 
 

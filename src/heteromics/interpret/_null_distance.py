@@ -12,8 +12,8 @@ FEWEST = 30  # links that a null is made of
 _MAD = 1.4826022185056018  # standard deviation of a normal over its median absolute deviation
 
 
-def rewired(score: Float, distance: Int, chrom: Int, bounds: Int) -> tuple[Float, Float]:
-    """Return the location and the scale of the scores of links on the same chromosome in the same distance bin.
+def rewired(score: Float, distance: Int, chrom: Int, bounds: Int) -> tuple[Float, Float, Int]:
+    """Return location and scale of the scores of links on the same chromosome in the same distance bin, and how many.
 
     Parameters
     ----------
@@ -25,27 +25,30 @@ def rewired(score: Float, distance: Int, chrom: Int, bounds: Int) -> tuple[Float
 
     Returns
     -------
-    location, scale
-        Median, and median absolute deviation times 1.4826, shape (L,). Where a chromosome has fewer than 30 links in a
-        bin, those of all chromosomes in it; where these are fewer too, all links.
+    location, scale, peers
+        Median, median absolute deviation times 1.4826, and the number of links they are of, shape (L,). Where a
+        chromosome has fewer than 30 links in a bin, those of all chromosomes in it; where these are fewer too, all
+        links.
 
     Examples
     --------
     >>> score = np.r_[np.arange(31.0), 99.0]
-    >>> location, scale = rewired(score, np.full(32, 7), np.r_[np.zeros(31, int), 1], np.array([0, 10]))
-    >>> location[[0, 31]].tolist()
-    [15.0, 15.5]
+    >>> location, scale, peers = rewired(score, np.full(32, 7), np.r_[np.zeros(31, int), 1], np.array([0, 10]))
+    >>> location[[0, 31]].tolist(), peers[[0, 31]].tolist()
+    ([15.0, 15.5], [31, 32])
     """
-    bin_ = np.searchsorted(bounds, distance, side="right")
-    levels = [np.zeros(len(score), dtype=np.int64), bin_, (chrom + 1) * (len(bounds) + 1) + bin_]
-    location, scale = np.zeros(len(score)), np.zeros(len(score))
+    bin_ = np.where(distance < 0, 0, 1 + np.searchsorted(bounds, distance, side="right"))
+    levels = [np.zeros(len(score), dtype=np.int64), bin_, (chrom + 1) * (len(bounds) + 2) + bin_]
+    location, scale, peers = np.zeros(len(score)), np.zeros(len(score)), np.zeros(len(score), dtype=np.int64)
     for level in levels:
         group = np.unique(level, return_inverse=True)[1]
-        enough = (np.bincount(group) >= FEWEST)[group] | (level is levels[0])
+        size = np.bincount(group)[group]
+        enough = (size >= FEWEST) | (level is levels[0])
         middle = _medians(score, group)[group]
         around = _MAD * _medians(np.abs(score - middle), group)[group]
         location, scale = np.where(enough, middle, location), np.where(enough, around, scale)
-    return location, scale
+        peers = np.where(enough, size, peers)
+    return location, scale, peers
 
 
 def _medians(values: Float, group: Int) -> Float:

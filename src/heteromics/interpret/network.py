@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 Evidence = Literal["motif", "regulon"]
 
-MOST_ROWS = 5_000_000
-"""Rows of a network, each a factor, a peak and a gene in a group: about 3 GB while it is made."""
-
+MOST_ROWS = 5_000_000  # of a network, each a factor, a peak and a gene in a group: about 3 GB while it is made
 TESTS = ("z", "p", "fdr")
 LINK_COLUMNS = (*TESTS, "posterior", "distance", "frequency", "n_pairs")
 
@@ -35,22 +33,18 @@ TARGETS_SQL = """
 """
 """Known targets over all sources: a known sign stands over an unknown one, and is 0 where sources disagree."""
 
-NO_TARGETS_SQL = """
-    SELECT ''::VARCHAR AS tf_id, ''::VARCHAR AS gene_id, ''::VARCHAR AS source, 0.0 AS weight, 0::TINYINT AS sign
-    WHERE false
-"""
+NO_TARGETS_SQL = "SELECT '' AS tf_id, '' AS gene_id, '' AS source, 0.0 AS weight, 0::TINYINT AS sign WHERE false"
 HITS_SQL = """
     SELECT tf_id, peak_id, motifs, score, p_value FROM tf_peak
     WHERE peak_id IN (SELECT peak_id FROM wanted) AND score >= $score_min AND p_value <= $p_max
 """
 
 _HIT, _TARGET = "hits ON hits.peak_id = wanted.peak_id", "targets ON targets.gene_id = wanted.gene_id"
-JOINS = {
+JOINS = {  # by the evidence that is required, how factors come to the links
     ("motif",): f"JOIN {_HIT} LEFT JOIN {_TARGET} AND targets.tf_id = hits.tf_id",
     ("motif", "regulon"): f"JOIN {_HIT} JOIN {_TARGET} AND targets.tf_id = hits.tf_id",
     ("regulon",): f"JOIN {_TARGET} LEFT JOIN {_HIT} AND hits.tf_id = targets.tf_id",
 }
-"""By the evidence that is required, how factors come to the links."""
 
 
 def regulatory_network(
@@ -84,8 +78,7 @@ def regulatory_network(
         Least log-odds (bits) and largest p-value of the factor's best hit in the peak. Log-odds of long motifs are
         higher by their length, p-values of different motifs compare.
     fdr_max
-        Keep links whose ``fdr_above`` is not larger; where that is not there, links whose ``fdr`` is not larger and,
-        where there is a ``z``, that are above their null.
+        Keep links whose ``fdr_above`` is not larger; where that is not there, whose ``fdr`` is not and ``z`` above 0.
     groups
         Keep these groups.
     tf_expressed
@@ -106,11 +99,12 @@ def regulatory_network(
         where none does), ``expressed`` where it was given (NaN where not measured), ``tf_id, peak_id, gene_id`` of
         the store. A factor that is a gene of the links has the name it has there, else its symbol.
 
-        ``score`` is the rank product of the evidence (Breitling et al., FEBS Letters 2004), as a geometric mean: of
-        the relative rank of the link, by ``z`` where it is there and else by ``score``, and of the relative rank of
-        each kind of evidence that is required: the motif's p-value, the weight of the target. Ranks are taken within
-        the group, over different links, hits and targets, the best of n has rank 1, the last 1 / n, ties share their
-        mean. So scores order the edges of a group; they are no probabilities.
+        ``score`` is the rank product of the evidence (Breitling et al., FEBS Letters 2004), as a geometric mean: of the
+        relative rank of the link, by ``z`` where it is there and else by ``score`` (``posterior`` ranks links that
+        avoid each other high too), and of that of each kind of evidence that is required: the motif's p-value, the
+        weight of the target. Ranks are taken within the group, over different links, hits and targets, the best of n
+        has rank 1, the last 1 / n, ties share their mean. So scores order the edges of a group; they are no
+        probabilities.
 
         ``attrs["match"]`` counts what did not join, by name where that helps.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 FDR = 0.05
+TRAINED = "the model was trained on some of these cells: p are not those of a test on cells it has not seen"
 CHOSEN = "without a store, pairs that the model kept were tested: chosen by the same cells, their p is too small"
 
 
@@ -34,10 +35,11 @@ class Explanation:
     links
         ``gene, peak, chrom, score`` and the columns of :func:`heteromics.interpret.links`, by falling ``posterior``.
     notes
-        ``cells``; pairs ``tested``, and ``too_few_cells`` for it; ``links`` in the table, of these ``kept`` by the
-        model in any cell, and with a false discovery rate of at most 0.05 ``passed_cells``, ``passed_distance``,
-        ``passed_both``; ``untested_attention``, the share of it on pairs that were not tested; paths: ``table, text,
-        bedpe``, and of one gene ``figure, drawing``.
+        ``cells``, of these ``cells_trained_on``; pairs ``tested``, and ``too_few_cells`` for it (or a null that does
+        not vary); ``links`` in the table, of these ``kept`` by the model in any cell, and above their null with a false
+        discovery rate of at most 0.05 ``passed_cells``, ``passed_distance``, ``passed_both``; ``avoid``, those as far
+        below the null of cells; ``untested_attention``, the share of it on pairs that were not tested; ``note``, what
+        to mind; paths: ``table, text, bedpe``, and of one gene ``figure, drawing``.
     files
         What each file that was written holds.
     """
@@ -48,7 +50,7 @@ class Explanation:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the strongest links as mappings, their main columns."""
-        shown = ["gene", "peak", "distance", "n_pairs", "score", "z", "fdr", "z_distance", "fdr_distance", "posterior"]
+        shown = ["gene", "peak", "distance", "n_pairs", "score", "z", "z_distance", "fdr_both", "posterior"]
         return [
             {str(key): value for key, value in row.items()} for row in self.links.head(SHOWN)[shown].to_dict("records")
         ]
@@ -67,7 +69,7 @@ def explain(
     cell_type: str | None = None,
     factor: str | None = None,
     permutations: int = 10,
-    least_expected: float = 5.0,
+    least_expected: float = 10.0,
     reach_bp: int = 250_000,
     progress: bool = True,
 ) -> Explanation:
@@ -89,8 +91,7 @@ def explain(
     permutations
         Of the cells, 2 or more; see :func:`heteromics.interpret.links`.
     least_expected
-        Pairs that would meet in fewer cells by chance alone are not tested: few cells prove nothing. See
-        :func:`heteromics.interpret.expected_pairs`.
+        Pairs that would meet in fewer cells by chance alone are not tested, see :func:`heteromics.interpret.links`.
     reach_bp
         Half the width of the figure: peaks farther from the transcription start are in the tables alone.
     progress
@@ -114,7 +115,8 @@ def explain(
     Tested are the pairs that the run's store links (``gene_peak``), whether the model attends to them or not; without
     a store those that the model kept, which the same data chose, so that their p-values are too small. Both nulls of
     :func:`heteromics.interpret.links` are in the table: ``z, p, fdr`` against exchanged cells, ``z_distance`` and so on
-    against links as long. Rates are over all pairs tested, those of other genes too.
+    against links as long. Rates are over all pairs tested, those of other genes too. All cells are taken, those the
+    model was trained on too: of these the null is not known to hold, and a note says how many there are.
     """
     folder, out = Path(run), Path(out)
     card = Run.read(folder)
@@ -124,8 +126,8 @@ def explain(
     if factor is not None and gene is None:
         raise DataError(f"factor '{factor}' is marked in the figure of a gene, but none was given. Fix: --gene GENE.")
     from heteromics.graphs import HeteroGraph
-    from heteromics.interpret import expected_pairs, locus_tables
     from heteromics.interpret import links as tested_links
+    from heteromics.interpret import locus_tables
     from heteromics.models.bi2former import Bi2Former
     from heteromics.priors import PriorStore
 
@@ -137,19 +139,22 @@ def explain(
         whole = model.links(cells, device=card.place, progress=progress)
         pairs = _candidates(graph, store)
         asked = whole[["gene", "peak"]] if pairs is None else pairs
-        enough = asked[expected_pairs(graph, cells, asked) >= least_expected].reset_index(drop=True)
-        few = len(asked) - len(enough)
+        total = len(asked)
         links = tested_links(
             model,
             graph,
             groups=None if cell_type is None else "cell_type",
             cells=cells,
-            candidates=_some_left(enough, len(asked), least_expected, len(cells)),
+            candidates=pairs,
             permutations=permutations,
+            least_expected=least_expected,
             seed=card.seed,
             device=card.place,
             progress=progress,
         )
+        null = links.attrs["null"]
+        links = _tested(links, least_expected, len(cells))
+        number = len(links)
         links = with_chromosome(graph, links).sort_values(
             ["posterior", "z"], ascending=False, kind="stable", ignore_index=True
         )
@@ -162,18 +167,22 @@ def explain(
             drawn = locus_tables(shown, name, graph, store, group=cell_type, factor=factor, reach_bp=reach_bp)
         files = _write(links, out, graph, store)
     if drawn is not None:
-        files |= _draw(drawn, out, cell_type, reach_bp)
+        files |= _draw(drawn, out, cell_type, reach_bp, far=int((links["distance"] > reach_bp).sum()))
     notes: dict[str, Any] = {
         "cells": len(cells),
-        "tested": len(enough),
-        "too_few_cells": few,
+        "cells_trained_on": null["n_training"],
+        "tested": number,
+        "too_few_cells": total - number,
         **_counts(links),
     }
     notes["untested_attention"] = round(_untested(whole, links), 4)
-    if pairs is None:
-        notes["note"] = CHOSEN
-    elif links.empty:
-        notes["note"] = f"none of the {len(asked)} pairs of {gene} has cells enough to be tested"
+    said = [TRAINED] if null["n_training"] else []
+    if null["chosen_by_model"]:
+        said.append(CHOSEN)
+    if links.empty:
+        said.append(f"none of the {len(asked)} pairs of {gene} has cells enough to be tested")
+    if said:
+        notes["note"] = "; ".join(said)
     paths = {kind: path for kind, (path, _) in files.items()}
     return Explanation(links, notes | paths, dict(files.values()))
 
@@ -187,11 +196,11 @@ def cells_to_explain(graph: HeteroGraph, cell_type: str | None = None) -> NDArra
         When there is none, or none of the type asked for; the types are listed.
     """
     from heteromics.interpret.locus import nearest
-    from heteromics.tasks.matching import paired_rows
+    from heteromics.tasks._paired import paired_cells, paired_rows
 
-    rows, types = paired_rows(graph)
     if cell_type is None:
-        return rows
+        return paired_cells(graph)
+    rows, types = paired_rows(graph)
     if cell_type not in types:
         known = np.unique(types)
         raise DataError(
@@ -230,24 +239,24 @@ def _candidates(graph: HeteroGraph, store: PriorStore | None) -> pd.DataFrame | 
     return candidate_links(graph, store)[["gene", "peak"]]
 
 
-def _some_left(pairs: pd.DataFrame, asked: int, least: float, cells: int) -> pd.DataFrame:
-    if pairs.empty:
+def _tested(links: pd.DataFrame, least: float, cells: int) -> pd.DataFrame:
+    """Return the rows that were tested."""
+    if not links["tested"].any():
         raise DataError(
-            f"none of {asked:,} pairs is expected to meet in {least:g} of {cells:,} cells. "
+            f"none of {len(links):,} pairs is expected to meet in {least:g} of {cells:,} cells and varies. "
             "Fix: more cells (no --cell-type), or a lower --least-expected."
         )
-    return pairs
+    return links[links["tested"]]
 
 
 def _counts(links: pd.DataFrame) -> dict[str, int]:
-    """Count rows, those the model kept in any cell, and those above each null and both; pairs that avoid are none."""
-    cells, distance = links["fdr_above"] <= FDR, links["fdr_above_distance"] <= FDR
+    """Count rows, those the model kept in any cell, those above each null and both, and those below that of cells."""
+    passed = {"cells": "fdr_above", "distance": "fdr_above_distance", "both": "fdr_both"}
     return {
         "links": len(links),
         "kept": int((links["frequency"] > 0).sum()),
-        "passed_cells": int(cells.sum()),
-        "passed_distance": int(distance.sum()),
-        "passed_both": int((cells & distance).sum()),
+        **{f"passed_{null}": int((links[column] <= FDR).sum()) for null, column in passed.items()},
+        "avoid": int(((links["fdr"] <= FDR) & (links["z"] < 0)).sum()),
     }
 
 
@@ -265,7 +274,7 @@ def _write(links: pd.DataFrame, out: Path, graph: HeteroGraph, store: PriorStore
     placed = links
     if store is None:
         place = graph.ndata("gene")["position"].numpy()[graph.index("gene", links["gene"])]
-        placed = links.assign(tss=place)
+        placed = links.assign(tss=np.where(links["chrom"] == "unknown", -1, place))
     return {
         "table": (write_table(links, out / "links.parquet"), "every pair tested, by falling posterior"),
         "text": (write_table(links, out / "links.tsv"), "the same as text"),
@@ -273,7 +282,9 @@ def _write(links: pd.DataFrame, out: Path, graph: HeteroGraph, store: PriorStore
     }
 
 
-def _draw(tables: dict[str, Any], out: Path, cell_type: str | None, reach_bp: int) -> dict[str, tuple[Path, str]]:
+def _draw(
+    tables: dict[str, Any], out: Path, cell_type: str | None, reach_bp: int, *, far: int
+) -> dict[str, tuple[Path, str]]:
     """Draw the locus; return path and content by kind."""
     from heteromics import plot
 
@@ -281,7 +292,7 @@ def _draw(tables: dict[str, Any], out: Path, cell_type: str | None, reach_bp: in
     title = f"{symbol}, {cell_type or 'all cells'}: links by z against exchanged cells"
     figure = plot.locus(**tables | {"links": links.assign(score=links["z"])}, title=title)
     what = f"the locus, {reach_bp:,} bp to each side"
-    if beyond := links.attrs["beyond_reach"]:
-        what += f"; {beyond:,} links lie farther"
+    if far:
+        what += f"; {far:,} links lie farther"
     png, svg = plot.save_figure(figure, out, f"locus_{symbol}")
     return {"figure": (png, what), "drawing": (svg, "the same for print")}
