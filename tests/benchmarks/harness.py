@@ -153,8 +153,11 @@ class Benchmark:
     def missing(self) -> list[Need]:
         return [need for need in (*self.ours.needs, *self.peer.needs) if not need.met()]
 
-    def run(self, size: str = "full") -> Result:
-        """Measure both sides in turn: one round each to warm up and for memory, then ``rounds`` for the median time."""
+    def run(self, size: str = "full", *, apart: bool = True) -> Result:
+        """Measure both sides in turn: one round each to warm up and for memory, then ``rounds`` for the median time.
+
+        ``apart=False``: both in this process, for their answers; what was here before makes the peaks mean little.
+        """
         if absent := self.missing():
             raise PeerMissing(
                 f"benchmark {self.name} needs {', '.join(need.name for need in absent)}, not found here. "
@@ -163,7 +166,12 @@ class Benchmark:
         rounds = self.rounds[size]
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench_")))
-            workers = [stack.enter_context(_Worker(self.module, side, size, folder)) for side in ("ours", "peer")]
+            sides = ("ours", "peer")
+            workers: list[_Worker] | list[_Here]
+            if apart:
+                workers = [stack.enter_context(_Worker(self.module, side, size, folder)) for side in sides]
+            else:
+                workers = [_Here(self, side, size) for side in sides]
             for _ in range(1 + rounds):
                 for worker in workers:
                     worker.once()
@@ -232,10 +240,38 @@ class _Worker:
         self._process.stdin.close()
         if status := self._process.wait():
             raise RuntimeError(f"{self._label} ended with status {status}; its message is above")
-        first, *timed = self._replies
         with np.load(self._answer) as stored:
-            answer = dict(stored)
-        return Measured(statistics.median(reply["seconds"] for reply in timed), first["peak_mb"], answer)
+            return _measured(self._replies, dict(stored))
+
+
+class _Here:
+    """One side in this process: it holds its inputs, and runs each time it is told to."""
+
+    def __init__(self, benchmark: Benchmark, which: str, size: str) -> None:
+        self._side: Side = getattr(benchmark, which)
+        self._inputs = self._side.own(benchmark.prepare(**benchmark.sizes[size]))
+        self._outcome: Any = None
+        self.replies: list[dict[str, float]] = []
+
+    def once(self) -> None:
+        self._outcome = None
+        _forget_peak()
+        held = _resident_mb("VmRSS")
+        begun = time.perf_counter()
+        self._outcome = self._side.run(self._inputs)
+        seconds = time.perf_counter() - begun
+        self.replies.append({"seconds": seconds, "peak_mb": max(0.0, _resident_mb("VmHWM") - held)})
+
+    def answer(self) -> dict[str, np.ndarray]:
+        return {name: np.asarray(value) for name, value in self._side.answer(self._outcome).items()}
+
+    def finish(self) -> Measured:
+        return _measured(self.replies, self.answer())
+
+
+def _measured(replies: list[dict[str, float]], answer: dict[str, np.ndarray]) -> Measured:
+    first, *timed = replies
+    return Measured(statistics.median(reply["seconds"] for reply in timed), first["peak_mb"], answer)
 
 
 def _resident_mb(field_name: str) -> float:
@@ -258,21 +294,12 @@ def _serve(module: str, which: str, size: str, path: str) -> None:
     """Be one side: prepare, then for each line on stdin run once and reply seconds and peak; write the last answer."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints goes to stderr, away from the replies
-    benchmark: Benchmark = importlib.import_module(module).BENCHMARK
-    side: Side = getattr(benchmark, which)
-    inputs = side.own(benchmark.prepare(**benchmark.sizes[size]))
-    outcome = None
+    here = _Here(importlib.import_module(module).BENCHMARK, which, size)
     print(json.dumps({}), file=replies, flush=True)
     for _ in sys.stdin:
-        outcome = None
-        _forget_peak()
-        held = _resident_mb("VmRSS")
-        begun = time.perf_counter()
-        outcome = side.run(inputs)
-        seconds = time.perf_counter() - begun
-        peak = max(0.0, _resident_mb("VmHWM") - held)
-        print(json.dumps({"seconds": seconds, "peak_mb": peak}), file=replies, flush=True)
-    np.savez(path, **{name: np.asarray(value) for name, value in side.answer(outcome).items()})
+        here.once()
+        print(json.dumps(here.replies[-1]), file=replies, flush=True)
+    np.savez(path, **here.answer())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from heteromics.graphs import _knn_blocks, _knn_descent, _mutual
 from heteromics.graphs._knn_blocks import Points, Tiles, search
 from heteromics.graphs._mutual import SparsePairs, mutual_pairs, second_order
 from heteromics.graphs.knn import Neighbors, nearest_neighbors
+from tests.benchmarks import neighbors_approximate
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])]
@@ -290,6 +291,12 @@ def test_approximate_finds_nearly_all(metric):
         again = nearest_neighbors(*given, 10, metric=metric, method="approximate")
         assert torch.equal(again.indices, found.indices)
     assert (found.indices != torch.arange(6_000)[:, None]).all()
+
+
+@pytest.mark.no_cover
+@pytest.mark.benchmark
+def test_the_short_form_of_its_benchmark_finds_what_brute_force_finds():
+    assert neighbors_approximate.run("short", apart=False).same
 
 
 def test_approximate_is_given_points_around_zero(monkeypatch):
