@@ -6,6 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 NAME ?=
 WORKERS ?= 2
 export MPLBACKEND := Agg
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test bench notebooks lint format clean
 

@@ -14,9 +14,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_collection_modifyitems(items):
-    """Run files with slow tests first, so that no process is left alone with one at the end."""
+    """Run files with slow tests first, so that no process is left alone with one at the end.
+
+    Tests of real data are not traced, so that coverage is the same where there is no mirror.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+    for item in items:
+        if item.get_closest_marker("realdata"):
+            item.add_marker("no_cover")
 
 
 @pytest.fixture(scope="session")
