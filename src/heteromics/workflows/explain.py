@@ -50,7 +50,8 @@ class Explanation:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the strongest links as mappings, their main columns."""
-        shown = ["gene", "peak", "distance", "n_pairs", "score", "z", "z_distance", "fdr_both", "posterior"]
+        tests = ["z", "fdr", "z_distance", "fdr_distance", "fdr_both", "posterior"]
+        shown = ["gene", "peak", "distance", "n_pairs", "score", *tests]
         return [
             {str(key): value for key, value in row.items()} for row in self.links.head(SHOWN)[shown].to_dict("records")
         ]
