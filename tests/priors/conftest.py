@@ -1,6 +1,7 @@
 """A small genome whose every table can be worked out by hand, and a store built from it."""
 
 import gzip
+import shutil
 
 import pytest
 
@@ -29,9 +30,8 @@ edges:
 """
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Recipe and sources: 4 genes, 4 peaks, 2 chromosomes, 2 gene sets."""
+def sources_in(tmp_path):
+    """Write recipe and sources: 4 genes, 4 peaks, 2 chromosomes, 2 gene sets."""
     (tmp_path / "chrom.sizes").write_text("chr1\t10000\nchr2\t5000\n")
     (tmp_path / "genes.gtf").write_text(GTF)
     (tmp_path / "peaks.bed").write_text("chr1\t900\t1100\nchr1\t6300\t6400\nchr2\t200\t300\nchr1\t9000\t9100\n")
@@ -41,13 +41,26 @@ def folder(tmp_path):
 
 
 @pytest.fixture
+def folder(tmp_path):
+    return sources_in(tmp_path)
+
+
+@pytest.fixture
 def recipe(folder):
     return folder / "tiny.yaml"
 
 
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory):
+    folder = sources_in(tmp_path_factory.mktemp("tiny"))
+    with PriorStore.build(folder / "tiny.yaml", folder / "tiny.duckdb", progress=False) as store:
+        return store.path
+
+
 @pytest.fixture
-def store(recipe):
-    with PriorStore.build(recipe, recipe.with_name("tiny.duckdb"), progress=False) as store:
+def store(folder, built_once):
+    """The store of the recipe in ``folder``, beside it."""
+    with PriorStore.open(shutil.copy(built_once, folder / "tiny.duckdb")) as store:
         yield store
 
 
