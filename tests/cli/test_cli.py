@@ -37,12 +37,7 @@ def test_help_teaches(run, command):
 
 
 def test_entry_point_and_version():
-    done = subprocess.run(
-        [sys.executable, "-c", "from heteromics.cli import main; main()", "--version"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = subprocess.run([sys.executable, "-m", "heteromics", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == __version__
 
 

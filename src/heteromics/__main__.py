@@ -1,0 +1,5 @@
+"""``python -m heteromics``: the command line, where its script is not on the path."""
+
+from heteromics.cli import main
+
+main()
