@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from heteromics import data
+from heteromics.errors import DataError
 from heteromics.models import Bi2FormerConfig
 from tests.studies import planted_links
 
@@ -24,7 +26,7 @@ def folder(tmp_path_factory, scored):
     folder, tables_of = tmp_path_factory.mktemp("planted"), planted_links.tables_of
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planted_links, "tables_of", lambda *given: scored.append(tables_of(*given)) or scored[-1])
-        planted_links.study(folder, TINY, [120], [100], ["default"], MODEL, permutations=3)
+        planted_links.study(folder, TINY, [120], [100], ["default"], {"small": MODEL}, permutations=3)
     return folder
 
 
@@ -34,7 +36,7 @@ def _is_true(pairs, made):
 
 
 def test_scores_are_average_precisions_on_the_candidates(folder, scored):
-    kept = json.loads((folder / "default-120-100.json").read_text())
+    kept = json.loads((folder / "default-120-100-small.json").read_text())
     made = data.simulate(TINY, seed=100)
     auprc = kept["auprc"]
     ours = {"attention", "effect", "z", "posterior of z and distance"}
@@ -70,7 +72,7 @@ def test_rates_are_of_the_links_tested():
 
 
 def test_distance_alone_is_scored_as_sklearn_does(folder):
-    kept = json.loads((folder / "default-120-100.json").read_text())
+    kept = json.loads((folder / "default-120-100-small.json").read_text())
     made = data.simulate(TINY, seed=100)
     tss = made.genes.set_index("gene")[["chrom", "tss"]]
     pairs = tss.reset_index().merge(made.peaks, on="chrom")
@@ -83,8 +85,11 @@ def test_distance_alone_is_scored_as_sklearn_does(folder):
 
 def test_a_run_that_is_there_is_not_run_again(folder, monkeypatch):
     monkeypatch.setattr(planted_links, "run", None)
-    table = planted_links.study(folder, TINY, [120], [100], ["default"], MODEL)
+    asked = (folder, TINY, [120], [100], ["default"])
+    table = planted_links.study(*asked, {"small": MODEL}, permutations=3)
     assert len(table) == 1
     assert (folder / "planted.csv").exists()
     shown = planted_links.summary(table)
-    assert shown.loc["distance", ("default", 120)] == pytest.approx(table["auprc.distance"][0], abs=1e-3)
+    assert shown.loc["distance", ("default", 120, "small")] == pytest.approx(table["auprc.distance"][0], abs=1e-3)
+    with pytest.raises(DataError, match=r"default-120-100-small\.json: a run of other settings"):
+        planted_links.study(*asked, {"small": dataclasses.replace(MODEL, max_epochs=3)}, permutations=3)

@@ -2,17 +2,20 @@
 
     python -m tests.studies.planted_links --out runs/planted --cells 200 500 1500 4000 --seeds 0 1 2 --regimes default
 
-A run is one simulation, one training and one JSON file in the folder; what is there is not run again. The table of all
-runs is printed, and written beside them as ``planted.csv``. The settings were chosen on seeds from 100 on; seeds 0 to 4
-are for reporting. No method sees the truth; all score the same candidates.
+A run is one simulation, one training and one JSON file in the folder; what is there is not run again, and refused when
+it was asked for otherwise. The table of all runs is printed, and written beside them as ``planted.csv``. The settings
+were chosen on seeds from 100 on; seeds 0 to 4 are for reporting. No method sees the truth; all score the same
+candidates.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,9 @@ import numpy as np
 import pandas as pd
 
 from heteromics import data, graphs, interpret, tasks
+from heteromics._config import as_dict
 from heteromics._files import write_json, write_text
+from heteromics.errors import DataError
 from heteromics.models import Bi2FormerConfig
 from heteromics.priors import PriorStore
 
@@ -34,12 +39,16 @@ REGIMES: dict[str, dict[str, Any]] = {
     "types alone": {"peak_effect": 0.0, "cell_effect": 0.0},  # within a type nothing varies but counts
     "no effect": {"strength": (1e-9, 1e-9), "tf_expression": 0.0},  # links are planted and do nothing
 }
-MODEL = Bi2FormerConfig(top_k=None)
+MODELS = {
+    "default": Bi2FormerConfig(top_k=None),
+    "distance bias": Bi2FormerConfig(top_k=None, distance_bias=True),
+    "for matching": replace(Bi2FormerConfig.for_matching(), top_k=None),  # what its links are worth
+}
 LEVELS = (0.05, 0.01, 0.001)
 SIGNED = ("correlation", "correlation within types", "z")
 
 
-def run(made: data.SyntheticMultiome, model: Bi2FormerConfig = MODEL, permutations: int = 10) -> dict[str, object]:
+def run(made: data.SyntheticMultiome, model: Bi2FormerConfig, permutations: int = 10) -> dict[str, object]:
     """Train on one simulation and score all methods: AUPRC by method, and what the tests say of false links."""
     begun, seed = time.perf_counter(), made.seed
     rna, atac = made.mdata["rna"], made.mdata["atac"]
@@ -113,29 +122,35 @@ def study(
     cells: list[int],
     seeds: list[int],
     regimes: list[str],
-    model: Bi2FormerConfig = MODEL,
+    models: Mapping[str, Bi2FormerConfig],
     permutations: int = 10,
 ) -> pd.DataFrame:
     """Run what is not in the folder yet, and return one row per run of it."""
-    for regime in regimes:
-        for number in cells:
-            for seed in seeds:
-                path = folder / f"{regime.replace(' ', '_')}-{number}-{seed}.json"
-                if not path.exists():
-                    made = data.simulate(replace(config, n_cells=number, **REGIMES[regime]), seed=seed)
-                    key = {"regime": regime, "cells": number, "seed": seed}
-                    write_json(path, {**key, **run(made, model, permutations)})
+    for key in itertools.product(regimes, cells, seeds, models):
+        regime, number, seed, model = key
+        simulated = replace(config, n_cells=number, **REGIMES[regime])
+        path = folder / f"{'-'.join(map(str, key)).replace(' ', '_')}.json"
+        asked = {"simulation": as_dict(simulated), "config": as_dict(models[model]), "permutations": permutations}
+        if path.exists():
+            there = json.loads(path.read_text(encoding="utf-8"))["asked"]
+            if there != json.loads(json.dumps(asked)):
+                raise DataError(f"{path}: a run of other settings. Fix: give a folder of its own, --out.")
+            continue
+        labels = dict(zip(("regime", "cells", "seed", "model"), key, strict=True))
+        done = run(data.simulate(simulated, seed=seed), models[model], permutations)
+        write_json(path, {**labels, **done, "asked": asked})
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    table = pd.json_normalize(runs).sort_values(["regime", "cells", "seed"], ignore_index=True)
+    table = pd.json_normalize([{name: each for name, each in run.items() if name != "asked"} for run in runs])
+    table = table.sort_values(["regime", "cells", "model", "seed"], ignore_index=True)
     write_text(folder / "planted.csv", table.to_csv(index=False))
     return table
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds by regime and number of cells, and by method how often the posterior has the better AUPRC."""
+    """Mean over seeds by regime, cells and model, and by method how often the posterior has the better AUPRC."""
     scores = [name for name in table if str(name).startswith("auprc.")]
     ours = "auprc.posterior of z and distance"
-    groups = table.groupby(["regime", "cells"], sort=False)
+    groups = table.groupby(["regime", "cells", "model"], sort=False)
     means = groups[scores].mean().T
     better = {name: (table[ours] > table[name]).sum() for name in scores if name != ours}
     means["posterior better in"] = pd.Series(better).map(lambda n: f"{n} of {table[ours].notna().sum()}")
@@ -149,18 +164,21 @@ def main() -> None:
     parser.add_argument("--cells", type=int, nargs="+", default=[200, 500, 1_500, 4_000])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--regimes", nargs="+", choices=list(REGIMES), default=["default"])
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=["default"])
     parser.add_argument("--quick", action="store_true", help="200 cells and seed 0 alone, about half a minute")
     given = parser.parse_args()
     if given.quick:
         given.cells, given.seeds = [200], [0]
     given.out.mkdir(parents=True, exist_ok=True)
-    table = study(given.out, data.SyntheticConfig(), given.cells, given.seeds, given.regimes)
+    models = {name: MODELS[name] for name in given.models}
+    table = study(given.out, data.SyntheticConfig(), given.cells, given.seeds, given.regimes, models)
     with pd.option_context("display.width", 200, "display.max_columns", None):
         print(summary(table).to_string())
         shown = [
             "regime",
             "cells",
             "seed",
+            "model",
             "auroc_hard",
             *(n for n in table if n.startswith(("tested", "false_", "found", "posterior_"))),
             "seconds",
