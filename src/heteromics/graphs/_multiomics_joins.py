@@ -61,6 +61,15 @@ def find_genes(rna: AnnData, store: PriorStore) -> tuple[Ints, list[str]]:
     return row, outcome
 
 
+def find_peaks(atac: AnnData, store: PriorStore) -> tuple[Ints, list[str]]:
+    """Row of each peak in the store, -1 where there is none, and how it was found: by name, else by its interval."""
+    from heteromics.priors.peak_names import store_peaks
+
+    found = store_peaks(store, list(map(str, atac.var_names)))
+    outcome = np.where(found.by_name, "matched", np.where(found.row >= 0, "alias", "absent"))
+    return found.row, outcome.tolist()
+
+
 def place_peaks(atac: AnnData, store: PriorStore) -> Placed:
     """Find the peaks of the data in the store: by name, else by the interval that the name gives.
 
@@ -69,10 +78,7 @@ def place_peaks(atac: AnnData, store: PriorStore) -> Placed:
     GraphError
         When no peak is in the store.
     """
-    from heteromics.graphs.bipartite import _place_peaks
-
-    row, outcome, _, _ = _place_peaks(atac, store)
-    return _placed("peak", atac, store, row, outcome)
+    return _placed("peak", atac, store, *find_peaks(atac, store))
 
 
 def _placed(ntype: str, data: AnnData, store: PriorStore, row: Ints, outcome: Sequence[str]) -> Placed:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from heteromics import __version__
 from heteromics.errors import GraphError, some
 from heteromics.graphs._attributes import attribute_table, gene_columns, peak_columns, summaries
+from heteromics.graphs._multiomics_joins import find_genes, find_peaks
 from heteromics.graphs.hashing import store_marks
 from heteromics.graphs.pairs import EXPRESSES, OPENS, REACHES
 from heteromics.graphs.schema import Compressed, Feature, HeteroGraph, Kind, register
@@ -359,8 +360,6 @@ def _codes(chrom: Any, store: PriorStore) -> Int:
 
 def _place_genes(rna: AnnData, store: PriorStore) -> tuple[Int, list[str], Int, Int]:
     """Row of each gene in the store and how it was found; chromosome codes and positions of the store's genes."""
-    from heteromics.graphs._multiomics_joins import find_genes
-
     table = store.frame("gene")
     row, outcome = find_genes(rna, store)
     return row, outcome, _codes(table["chrom"], store), table["tss"].to_numpy(np.int64)
@@ -368,12 +367,9 @@ def _place_genes(rna: AnnData, store: PriorStore) -> tuple[Int, list[str], Int, 
 
 def _place_peaks(atac: AnnData, store: PriorStore) -> tuple[Int, list[str], Int, Int]:
     """As :func:`_place_genes`: by name, else by the interval that the name gives."""
-    from heteromics.priors.peak_names import store_peaks
-
-    table, found = store.frame("peak"), store_peaks(store, _names(atac.var_names).tolist())
-    outcome = np.where(found.by_name, "matched", np.where(found.row >= 0, "alias", "absent"))
+    table, (row, outcome) = store.frame("peak"), find_peaks(atac, store)
     start, end = (table[side].to_numpy(np.int64) for side in ("chrom_start", "chrom_end"))
-    return found.row, outcome.tolist(), _codes(table["chrom"], store), (start + end) // 2
+    return row, outcome, _codes(table["chrom"], store), (start + end) // 2
 
 
 def _labels(
