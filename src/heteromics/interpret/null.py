@@ -157,7 +157,8 @@ def links(
     block = blocks_of(_strata(graph, rows, code, within), _open_peaks(graph, rows))
     alone = (np.bincount(block, minlength=1) < 2)[block]
     stuck = _not_exchangeable(alone, code, labels)
-    key, expected, by_cells = gene * graph.num_nodes("peak") + peak, np.zeros(len(table)), Null.of(len(table))
+    expected, by_cells = np.zeros(len(table)), Null.of(len(table))
+    key = gene * graph.num_nodes("peak") + peak
     for number in range(len(labels)):
         own, chosen = np.flatnonzero(group == number), np.flatnonzero(code == number)
         inside = np.unique(block[chosen], return_inverse=True)[1]
@@ -168,15 +169,8 @@ def links(
             rng = np.random.default_rng((seed, number))
             found = exchanged(model, graph, rows[chosen], inside, wanted, permutations, rng, device, progress=progress)
             by_cells.fill(at, of_sums(found, permutations), place)
-    met, tested = table["n_pairs"].to_numpy(), by_cells.sd > 0
-    tests = {"cells": by_cells.tests(table["score"].to_numpy() * met)}
-    tests["cells"] |= {name: tests["cells"][name] / np.maximum(met, 1) for name in ("null_mean", "null_sd")}
-    z, by_distance, likely = tests["cells"]["z"], Null.of(len(table)), np.zeros(len(table))
-    for number in np.unique(group[tested]):
-        at = np.flatnonzero((group == number) & tested)
-        by_distance.fill(at, of_peers(*rewired(z[at], distance[at], chrom[at], bounds)))
-        likely[at] = 1 - link_probability(z[at], distance[at])[:, 0]
-    tests["distance"] = by_distance.tests(z)
+    tested = by_cells.sd > 0
+    tests, likely = _compared(table, by_cells, group, distance, chrom, bounds)
     table = table.assign(expected=expected, tested=tested)
     above = [tests[kind].pop("above") for kind in NULLS]
     for kind in nulls:
@@ -195,6 +189,21 @@ def links(
         "chosen_by_model": candidates is None,
     }
     return table
+
+
+def _compared(
+    table: DataFrame, by_cells: Null, group: Int, distance: Int, chrom: Int, bounds: Int
+) -> tuple[dict[str, dict[str, Float]], Float]:
+    """Hold sums against the null of cells, and their z against links as long; return tests by null, and posteriors."""
+    met, tested = table["n_pairs"].to_numpy(), by_cells.sd > 0
+    cells = by_cells.tests(table["score"].to_numpy() * met)
+    cells |= {name: cells[name] / np.maximum(met, 1) for name in ("null_mean", "null_sd")}
+    z, by_distance, likely = cells["z"], Null.of(len(table)), np.zeros(len(table))
+    for number in np.unique(group[tested]):
+        at = np.flatnonzero((group == number) & tested)
+        by_distance.fill(at, of_peers(*rewired(z[at], distance[at], chrom[at], bounds)))
+        likely[at] = 1 - link_probability(z[at], distance[at])[:, 0]
+    return {"cells": cells, "distance": by_distance.tests(z)}, likely
 
 
 def _trained_on(graph: HeteroGraph, rows: Int) -> int:
