@@ -184,8 +184,10 @@ class Bi2FormerConfig:
     def for_matching(cls) -> Bi2FormerConfig:
         """Return the setting that tells cells apart best; its links are not worth reading.
 
-        The classifier compares the two readouts, and then the answer needs no attention: on simulated cells its links
-        find planted regulation no better than chance, where those of the default do (``tests/studies/readouts.py``).
+        The classifier compares the two readouts, and then the answer needs no attention. On 500 simulated cells
+        (``tests/studies/planted_links.py``, three seeds) the z of its links find planted regulation with an area of
+        0.05 under precision and recall where chance has 0.04 and the default 0.36, and it learns pairs by heart: of
+        links that are none, 10 to 39 % have p < 0.05 in all cells, most of them trained on, and 3 to 5 % in the others.
 
         Examples
         --------
