@@ -128,7 +128,11 @@ def test_the_axis_is_in_megabases_fine_enough_to_tell():
     low, high = axes.get_xlim()
     assert low < 0 < 101_000 < high
     shown = [axes.xaxis.get_major_formatter()(value, 0) for value in (50_000, 60_000)]
-    assert shown == ["0.05", "0.06"]
+    assert shown == ["0.050", "0.060"]
+    for wide in (50_000, 175_000, 640_000, 3_000_000):
+        (axes,) = plot.locus(gene(), links(chrom_start=range(0, 6 * wide, wide), chrom_end=0)).axes
+        formatted = [float(axes.xaxis.get_major_formatter()(value, 0)) for value in axes.get_xticks()]
+        np.testing.assert_allclose(formatted, axes.get_xticks() / 1e6, atol=1e-9)
 
 
 def test_what_cannot_be_drawn_is_said():

@@ -115,7 +115,7 @@ def locus(
     axes.set(xlim=view, ylim=(-depth, 1.05), yticks=list(ticks), xlabel=f"{gene['chrom']} (Mb){left_out}")
     axes.set_yticklabels(list(ticks.values()), fontsize=7)
     axes.tick_params(axis="y", length=0)
-    decimals = int(np.clip(np.ceil(-np.log10((view[1] - view[0]) / 1e7)), 0, 6))
+    decimals = int(np.clip(np.ceil(-np.log10((view[1] - view[0]) / 1e8)), 0, 6))  # MaxNLocator steps by 1, 2, 2.5, 5
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:.{decimals}f}")
     axes.set_title(title or str(gene["symbol"]), loc="left", fontsize=11)
     axes.spines["left"].set_visible(False)
