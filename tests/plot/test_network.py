@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
-from matplotlib.patches import FancyArrowPatch
 
 from heteromics import plot
 from heteromics.errors import DataError
@@ -24,8 +24,13 @@ def triples(n=40, seed=0):
     )
 
 
-def arrows(axes):
-    return [patch for patch in axes.patches if isinstance(patch, FancyArrowPatch)]
+def lines(axes):
+    (found,) = (part for part in axes.collections if isinstance(part, LineCollection))
+    return found
+
+
+def nodes(axes):
+    return [part for part in axes.collections if isinstance(part, PathCollection)]
 
 
 def names(axes):
@@ -39,13 +44,13 @@ def legend(axes):
 def test_three_layers_have_each_node_and_edge_once():
     table = triples()
     (axes,) = plot.network(table).axes
-    nodes = {kind: table[kind].nunique() for kind in ("tf", "peak", "gene")}
-    assert len(arrows(axes)) == len(table[["tf", "peak"]].drop_duplicates()) + len(
+    number = {kind: table[kind].nunique() for kind in ("tf", "peak", "gene")}
+    assert len(lines(axes).get_segments()) == len(table[["tf", "peak"]].drop_duplicates()) + len(
         table[["peak", "gene"]].drop_duplicates()
     )
-    assert [len(part.get_offsets()) for part in axes.collections] == list(nodes.values())
-    assert [set(part.get_offsets()[:, 0]) for part in axes.collections] == [{0.0}, {1.0}, {2.0}]
-    wanted = {"factors", "peaks", "genes"}.union(*(table[kind] for kind in nodes))
+    assert [len(part.get_offsets()) for part in nodes(axes)] == list(number.values())
+    assert [set(part.get_offsets()[:, 0]) for part in nodes(axes)] == [{0.0}, {1.0}, {2.0}]
+    wanted = {"factors", "peaks", "genes"}.union(*(table[kind] for kind in number))
     assert names(axes) == sorted(wanted)
     assert axes.get_title(loc="right") == "40 of 40 rows"
 
@@ -58,7 +63,7 @@ def test_the_strongest_rows_that_fit_are_drawn(most):
     fits = [len({*part["tf"], *part["peak"], *part["gene"]}) <= most for part in (ordered[:n] for n in range(1, 41))]
     number = fits.index(False)
     assert axes.get_title(loc="right") == f"{number} of 40 rows"
-    assert sum(len(part.get_offsets()) for part in axes.collections) <= most
+    assert sum(len(part.get_offsets()) for part in nodes(axes)) <= most
 
 
 def crossings(place, edges):
@@ -95,23 +100,28 @@ def test_signs_are_colours_and_edges_of_several_signs_have_none():
     assert edges[("tf", "T"), ("peak", "p")] == (4.0, 0)  # binding has no sign
     (axes,) = plot.network(table).axes
     assert legend(axes)[:3] == ["activates", "sign not known", "represses"]
-    assert to_hex(arrows(axes)[list(edges).index((("peak", "q"), ("gene", "B")))].get_edgecolor()) == COLOURS[5].lower()
+    assert to_hex(lines(axes).get_edgecolors()[list(edges).index((("peak", "q"), ("gene", "B")))]) == COLOURS[5].lower()
 
 
-def test_factors_and_genes_by_force_with_a_factor_that_is_a_target():
+def test_factors_and_genes_are_two_layers_and_a_factor_that_is_a_target_stands_in_both():
     table = pd.DataFrame({"tf": ["T", "T", "S"], "gene": ["A", "S", "B"], "best": [3.0, 2.0, 1.0]})
-    figures = [plot.network(table, score="best", title="L4") for _ in range(2)]
-    (axes,), (again,) = (figure.axes for figure in figures)
-    assert names(axes) == ["A", "B", "S", "T"]  # S once
-    assert [len(part.get_offsets()) for part in axes.collections] == [2, 2]
-    assert len(arrows(axes)) == 3
+    (axes,) = plot.network(table, score="best", title="L4").axes
+    assert names(axes) == ["A", "B", "S", "S", "T", "factors", "genes"]
+    assert [set(part.get_offsets()[:, 0]) for part in nodes(axes)] == [{0.0}, {1.0}]
+    assert len(lines(axes).get_segments()) == 3
     assert axes.get_title(loc="left") == "L4"
-    for one, other in zip(axes.collections, again.collections, strict=True):
-        np.testing.assert_array_equal(one.get_offsets(), other.get_offsets())
     shuffled = plot.network(table.sample(frac=1, random_state=1), score="best").axes[0]
-    for one, other in zip(axes.collections, shuffled.collections, strict=True):
-        found, wanted = (np.sort(np.asarray(part.get_offsets()), axis=0) for part in (one, other))
-        np.testing.assert_allclose(found, wanted)
+    for one, other in zip(nodes(axes), nodes(shuffled), strict=True):
+        np.testing.assert_array_equal(one.get_offsets(), other.get_offsets())
+
+
+def test_names_do_not_run_into_each_other():
+    table = pd.DataFrame({"tf": [f"T{i}" for i in range(60)], "gene": [f"g{i % 25}" for i in range(60)], "score": 1.0})
+    figure = plot.network(table)
+    (axes,) = figure.axes
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
 
 
 def test_what_cannot_be_drawn_is_said():

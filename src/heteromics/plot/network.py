@@ -1,4 +1,4 @@
-"""A regulatory network: factors, the peaks they bind and the genes these speak for, in layers; or factors and genes."""
+"""A regulatory network in layers: factors, the peaks they bind and the genes these speak for; or factors and genes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-Node = tuple[str, str]  # kind and name: a factor that is a target too is two nodes in layers, one otherwise
+Node = tuple[str, str]  # kind and name: a factor that is a target too is two nodes
 
 _LOOKS = {"tf": (COLOURS[1], "s", 42), "peak": (GREY, "|", 40), "gene": (COLOURS[0], "o", 26)}
 _TITLES = {"tf": "factors", "peak": "peaks", "gene": "genes"}
@@ -32,10 +32,10 @@ def network(table: pd.DataFrame, *, score: str = "score", most: int = 150, title
     Parameters
     ----------
     table
-        One row per triple ``tf, peak, gene``, drawn in three layers, as
-        :func:`heteromics.interpret.regulatory_network` returns it; or per edge ``tf, gene``, drawn by force, as
-        :func:`heteromics.interpret.tf_gene_edges` does. Optional ``sign``: 1 activates, -1 represses, 0 or none not
-        known.
+        One row per triple ``tf, peak, gene``, as :func:`heteromics.interpret.regulatory_network` returns it, drawn in
+        three layers; or per edge ``tf, gene``, as :func:`heteromics.interpret.tf_gene_edges` does, drawn in two. A
+        factor that is a target stands among the genes too. Optional ``sign``: 1 activates, -1 represses, 0 or none
+        not known.
     score
         Column by which edges are strong, larger is stronger; ``"best"`` or ``"summed"`` for factors and genes.
     most
@@ -46,9 +46,9 @@ def network(table: pd.DataFrame, *, score: str = "score", most: int = 150, title
     Returns
     -------
     Figure
-        The same table gives the same figure. In layers, nodes are ordered by the mean place of their neighbours to have
-        few crossings (Sugiyama, Tagawa & Toda, 1981, IEEE Trans. Syst. Man Cybern. 11:109); by force, as Fruchterman &
-        Reingold (1991) with a fixed start. An edge is as wide as its best score is high.
+        The same table gives the same figure. Nodes are ordered by the mean place of their neighbours to have few
+        crossings (Sugiyama, Tagawa & Toda, 1981, IEEE Trans. Syst. Man Cybern. 11:109). An edge is as wide as its best
+        score is high.
 
     Raises
     ------
@@ -69,18 +69,14 @@ def network(table: pd.DataFrame, *, score: str = "score", most: int = 150, title
         raise DataError(f"network: found {len(groups)} groups: {some(groups, 8)}. Fix: draw one of them.")
     chosen = _strongest(table, kinds, most)
     edges = _edges(chosen, kinds)
-    if len(kinds) == 3:
-        layers = {kind: sorted({node for edge in edges for node in edge if node[0] == kind}) for kind in kinds}
-        place = _layered(layers, list(edges))
-        tallest = max(map(len, layers.values()))
-        figure, (axes,) = new_figure(8.0, float(np.clip(1.2 + 0.16 * tallest, 3.0, 14.0)))
-        for column, kind in enumerate(kinds):
-            axes.text(column, 1.0 + 1.2 / (tallest + 1), _TITLES[kind], ha="center", fontsize=9, weight="bold")
-        axes.set(xlim=(-0.45, 2.45), ylim=(-0.02, 1.0 + 2.0 / (tallest + 1)))
-    else:
-        place = _by_force(edges)
-        figure, (axes,) = new_figure(7.6, 6.4)
-    _draw_edges(axes, edges, place, arrows=len(kinds) == 2)
+    layers = {kind: sorted({node for edge in edges for node in edge if node[0] == kind}) for kind in kinds}
+    place = _layered(layers, list(edges))
+    tallest = max(map(len, layers.values()))
+    figure, (axes,) = new_figure(2.0 + 2.0 * len(kinds), float(np.clip(1.2 + 0.16 * tallest, 3.0, 14.0)))
+    for column, kind in enumerate(kinds):
+        axes.text(column, 1.0 + 1.2 / (tallest + 1), _TITLES[kind], ha="center", fontsize=9, weight="bold")
+    axes.set(xlim=(-0.45, len(kinds) - 0.55), ylim=(-0.02, 1.0 + 2.0 / (tallest + 1)))
+    _draw_edges(axes, edges, place)
     _draw_nodes(axes, place, edges)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes.set_title(title, loc="left", fontsize=11)
@@ -103,13 +99,11 @@ def _edges(table: pd.DataFrame, kinds: Sequence[str]) -> dict[tuple[Node, Node],
     """Return the best score and the sign of each edge, strongest first; edges of several signs have none."""
     sign = table["sign"].fillna(0).to_numpy(float) if "sign" in table else np.zeros(len(table))
     found: dict[tuple[Node, Node], tuple[float, int]] = {}
-    single = len(kinds) == 2
     for left, right in pairwise(kinds):
         signed = np.sign(sign).astype(int) if right == "gene" else np.zeros(len(table), int)
         ends = zip(table[left].astype(str), table[right].astype(str), table["score"].astype(float), signed, strict=True)
-        factors = set(table["tf"].astype(str)) if single else set()
         for a, b, score, way in ends:
-            key = ((left, a), ("tf" if b in factors else right, b))
+            key = ((left, a), (right, b))
             best, known = found.get(key, (score, int(way)))
             found[key] = (max(best, score), known if known == way else 0)
     return found
@@ -136,46 +130,25 @@ def _spread(nodes: Sequence[Node]) -> dict[Node, float]:
     return {node: (row + 0.5) / len(nodes) for row, node in enumerate(nodes)}
 
 
-def _by_force(edges: Mapping[tuple[Node, Node], tuple[float, int]]) -> dict[Node, tuple[float, float]]:
-    import networkx as nx
-
-    graph: nx.Graph[Node] = nx.Graph()
-    graph.add_nodes_from(sorted({node for edge in edges for node in edge}))
-    graph.add_edges_from(sorted(edges))
-    place = nx.spring_layout(graph, seed=0, iterations=300, k=2.2 / np.sqrt(len(graph)))
-    return {node: (float(x), float(y)) for node, (x, y) in place.items()}
-
-
 def _shares(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     spread = np.ptp(scores)
     return (scores - scores.min()) / spread if spread else np.ones_like(scores)
 
 
 def _draw_edges(
-    axes: Axes,
-    edges: Mapping[tuple[Node, Node], tuple[float, int]],
-    place: Mapping[Node, tuple[float, float]],
-    *,
-    arrows: bool,
+    axes: Axes, edges: Mapping[tuple[Node, Node], tuple[float, int]], place: Mapping[Node, tuple[float, float]]
 ) -> None:
-    from matplotlib.patches import FancyArrowPatch
+    from matplotlib.collections import LineCollection
 
     shares = _shares(np.array([score for score, _ in edges.values()]))
-    for ((a, b), (_, sign)), share in zip(edges.items(), shares, strict=True):
-        arrow = FancyArrowPatch(
-            place[a],
-            place[b],
-            arrowstyle="-|>" if arrows else "-",
-            connectionstyle="arc3,rad=0.08" if arrows else "arc3",
-            shrinkA=3,
-            shrinkB=5 if arrows else 0,
-            mutation_scale=7,
-            linewidth=0.5 + 2.0 * share,
-            alpha=0.35 + 0.45 * share,
-            color=_SIGNS[sign][1],
-            zorder=1,
-        )
-        axes.add_patch(arrow)
+    lines = LineCollection(
+        [[place[a], place[b]] for a, b in edges],
+        linewidths=0.5 + 2.0 * shares,
+        alpha=0.35 + 0.45 * shares,
+        colors=[_SIGNS[sign][1] for _, sign in edges.values()],
+        zorder=1,
+    )
+    axes.add_collection(lines)
     for sign in sorted({sign for _, sign in edges.values()}, reverse=True):
         axes.plot([], [], color=_SIGNS[sign][1], label=_SIGNS[sign][0])
 
@@ -187,7 +160,6 @@ def _draw_nodes(
     for a, b in edges:
         degree[a] += 1
         degree[b] += 1
-    layered = any(kind == "peak" for kind, _ in place)
     for kind, (colour, marker, size) in _LOOKS.items():
         nodes = [node for node in place if node[0] == kind]
         if not nodes:
@@ -195,7 +167,7 @@ def _draw_nodes(
         x, y = np.array([place[node] for node in nodes]).T
         axes.scatter(x, y, s=size, color=colour, marker=marker, zorder=3, label=f"{len(nodes)} {_TITLES[kind]}")
         named = nodes if kind == "tf" or len(nodes) <= _MOST_LABELS else _hubs(nodes, degree)
-        side = {"tf": (-7, "right"), "peak": (4, "left"), "gene": (7, "left")}[kind] if layered else (5, "left")
+        side = {"tf": (-7, "right"), "peak": (4, "left"), "gene": (7, "left")}[kind]
         for node in named:
             axes.annotate(
                 node[1],
