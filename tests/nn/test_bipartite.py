@@ -9,6 +9,12 @@ from heteromics.nn import Window, _blocks, bipartite_attention, block_topk
 NOWHERE = -1  # chromosome code of a gene or peak outside all blocks
 
 
+@pytest.fixture(params=["products", "edges"], autouse=True)
+def way(request, monkeypatch):
+    """Both ways to score what a block holds: by padded products, and along edges."""
+    monkeypatch.setattr(_blocks, "_FEW", 0.0 if request.param == "products" else 1e18)
+
+
 def nodes(seed, genes, peaks, width=5, chromosomes=3, dtype=torch.float64):
     """One pair: features and positions, nodes sorted by chromosome, some on none."""
     draw = torch.Generator().manual_seed(seed)

@@ -209,8 +209,8 @@ class _Layer(nn.Module):
         score = score_links(relation, query, key, scale, bias)
         if config.threshold is None:
             return relation, score
-        kept = torch.sigmoid(score.detach()) > config.threshold
-        return _subset(relation, kept), score[kept]
+        kept = (torch.sigmoid(score.detach()) > config.threshold).nonzero().squeeze(1)
+        return relation.take(kept), score[kept]
 
     def _published(
         self, query: Tensor, key: Tensor, gene: Tensor, peak: Tensor, batch: PairBatch, bias: DistanceBias | None
@@ -268,14 +268,3 @@ def _window(batch: PairBatch) -> Window | None:
     if batch.gene_position is None or batch.peak_position is None or batch.within_bp is None:
         return None
     return Window(batch.gene_position, batch.peak_position, batch.within_bp)
-
-
-def _bounds(sizes: Tensor) -> Tensor:
-    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-
-
-def _subset(relation: Relation, kept: Tensor) -> Relation:
-    """Return the relation with some of its edges."""
-    row = segment_ids(relation.indptr)[kept]
-    indptr = _bounds(torch.bincount(row, minlength=relation.shape[0]))
-    return Relation.from_csr(indptr, relation.indices[kept], relation.shape)

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from heteromics.errors import GraphError
 from heteromics.nn._compressed import compute_dtype
+from heteromics.nn.relation import Relation
+from heteromics.nn.segments import segment_ids, segment_topk
 
 _MOST_SCORES = 1 << 22  # scores held at a time: 16 MB in float32, the size of a core's share of cache
+_FEW = 2.0  # times the links that are kept: so many scores along edges take less time than padded products
 KNOT_BP = 1_000  # scale of distances: linear below, logarithmic above
 _MOST_PADDING = 1.25  # padded over real scores of blocks computed together
 _SPARE = 1 << 15  # padded scores that cost less than another product: blocks of few peaks come in dozens of shapes
@@ -98,10 +101,7 @@ def candidates(
     Returns peak rows (NR, K) and logits (NR, K), by falling logit, -inf where there is none, and the number of peaks
     each gene can reach (NR,).
     """
-    genes = checked_blocks(gene_ptr, len(q), "gene", apart=True)
-    peaks = checked_blocks(peak_ptr, len(k), "peak", apart=False)
-    if len(genes) != len(peaks):
-        raise GraphError(f"{len(genes):,} gene blocks and {len(peaks):,} peak blocks; they must come in pairs.")
+    genes, peaks = _checked_sides(gene_ptr, peak_ptr, len(q), len(k))
     dtype = compute_dtype(torch.promote_types(q.dtype, k.dtype))
     q, k = q.to(dtype) * scale, k.to(dtype)
     groups = list(tiled(genes, peaks, _SPARE))
@@ -110,6 +110,53 @@ def candidates(
     position = torch.from_numpy(padded_positions(groups, len(q))).to(q.device)
     best, logit, reachable = (torch.cat(parts).index_select(0, position) for parts in zip(*found, nothing, strict=True))
     return best, logit, reachable
+
+
+@torch.no_grad()
+def best_of_few(
+    q: Tensor,
+    k: Tensor,
+    gene_ptr: Tensor,
+    peak_ptr: Tensor,
+    top_k: int,
+    scale: float,
+    window: Window | None,
+    bias: DistanceBias | None = None,
+) -> tuple[Relation, Tensor] | None:
+    """Find the same along edges to all peaks of the block, where at least half of these would be kept; else None.
+
+    Returns the links, gene after gene by falling logit, and their logits (E,).
+    """
+    genes, peaks = _checked_sides(gene_ptr, peak_ptr, len(q), len(k))
+    height, width = np.diff(genes)[:, 0], np.diff(peaks)[:, 0]
+    if (height * width).sum() > _FEW * (height * np.minimum(width, top_k)).sum():
+        return None
+    row = np.arange(height.sum()) + np.repeat(genes[:, 0] - (height.cumsum() - height), height)
+    first, reach = np.zeros((2, len(q)), dtype=np.int64)
+    first[row], reach[row] = np.repeat(peaks[:, 0], height), np.repeat(width, height)
+    indptr = np.concatenate([[0], reach.cumsum()])
+    peak = np.arange(indptr[-1]) + np.repeat(first - indptr[:-1], reach)
+    every = Relation.from_csr(
+        torch.from_numpy(indptr).to(q.device), torch.from_numpy(peak).to(q.device), (len(q), len(k))
+    )
+    if window is not None:
+        apart = window.gene_position[segment_ids(every.indptr)] - window.peak_position[every.indices.long()]
+        every = every.take((apart.abs_() <= window.within_bp).nonzero().squeeze(1))
+    dtype = compute_dtype(torch.promote_types(q.dtype, k.dtype))
+    with torch.autocast(q.device.type, enabled=False):
+        logit = every.sddmm(q.to(dtype), k.to(dtype)) * scale
+    if bias is not None:
+        logit += bias.at(segment_ids(every.indptr), every.indices.long())
+    best = segment_topk(logit, every.indptr, top_k)
+    return every.take(best), logit[best]
+
+
+def _checked_sides(gene_ptr: Tensor, peak_ptr: Tensor, n_genes: int, n_peaks: int) -> tuple[np.ndarray, np.ndarray]:
+    genes = checked_blocks(gene_ptr, n_genes, "gene", apart=True)
+    peaks = checked_blocks(peak_ptr, n_peaks, "peak", apart=False)
+    if len(genes) != len(peaks):
+        raise GraphError(f"{len(genes):,} gene blocks and {len(peaks):,} peak blocks; they must come in pairs.")
+    return genes, peaks
 
 
 def _best_of_group(

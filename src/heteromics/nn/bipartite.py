@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from heteromics.errors import GraphError
-from heteromics.nn._blocks import DistanceBias, Window, candidates
+from heteromics.nn._blocks import DistanceBias, Window, best_of_few, candidates
 from heteromics.nn.relation import Relation
 from heteromics.nn.segments import segment_ids, segment_softmax, segment_sum
 
@@ -109,7 +109,8 @@ def block_topk(
     Notes
     -----
     Cost: the scores inside blocks, about 5 % of all gene-peak pairs for human chromosomes, are computed once, without
-    gradient and at most 4 M at a time. Gradients touch the E <= top_k * NR kept links alone.
+    gradient: by padded products, at most 4 M at a time, or along edges where half of them or more are kept. Gradients
+    touch the E <= top_k * NR kept links alone.
     Of links with exactly equal scores any may be kept.
 
     Examples
@@ -136,8 +137,14 @@ def choose_links(
 ) -> tuple[Relation, Tensor]:
     """Return the links of :func:`block_topk` as a relation, genes as destinations, and their scores (E,)."""
     scale = _checked_scale(q, k, top_k, scale, threshold)
-    peak, logit, _ = candidates(q, k, gene_block_ptr, peak_block_ptr, top_k, scale, window, bias)
-    relation = _relation(peak, _kept(logit, threshold), len(k))
+    given = q, k, gene_block_ptr, peak_block_ptr, top_k, scale, window, bias
+    few = best_of_few(*given)
+    if few is None:
+        peak, logit, _ = candidates(*given)
+        relation = _relation(peak, _kept(logit, threshold), len(k))
+    else:
+        relation, logit = few
+        relation = relation if threshold is None else relation.take(_kept(logit, threshold).nonzero().squeeze(1))
     return relation, score_links(relation, q, k, scale, bias)
 
 

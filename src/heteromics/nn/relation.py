@@ -19,6 +19,7 @@ from heteromics.errors import GraphError
 from heteromics.nn._compressed import Side, as_tensor, checked_side, inverse, order_of_transpose, transpose
 from heteromics.nn._dropout import checked_seed
 from heteromics.nn._products import SDDMM, Dropout, Permute, SpMM
+from heteromics.nn.segments import segment_ids
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -322,6 +323,26 @@ class Relation:
             )
         self._check_device("reverse_values", "values", values)
         return Permute.apply(values, self._order_to_src(), self.T._order_to_src())
+
+    def take(self, chosen: Tensor) -> Relation:
+        """Return the relation with some of its edges, without their weights.
+
+        Parameters
+        ----------
+        chosen
+            Positions of edges in CSR order, shape (n,), int64: those of one destination after those of the one before,
+            in any order within it. Edges keep the order given.
+
+        Examples
+        --------
+        >>> relation = Relation.from_csr([0, 2, 3], [0, 1, 1], (2, 2))
+        >>> relation.take(torch.tensor([1, 2])).indices.tolist()
+        [1, 1]
+        """
+        row = segment_ids(self.indptr).index_select(0, chosen)
+        degree = torch.bincount(row, minlength=self.shape[0])
+        indptr = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
+        return Relation.from_csr(indptr, self.indices.index_select(0, chosen), self.shape)
 
     def _check_device(self, what: str, name: str, tensor: Tensor | None) -> None:
         if tensor is not None and tensor.device != self.device:
