@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -39,6 +41,22 @@ def test_agrees_with_dense_product_both_ways(reduce, width, dtype):
         h = torch.randn(this.shape[1], width, dtype=dtype, generator=torch.Generator().manual_seed(1))
         tolerance = 1e-5 if dtype == torch.float32 else 1e-12
         torch.testing.assert_close(this.spmm(h, reduce=reduce), dense_product(that, h, reduce), rtol=0, atol=tolerance)
+
+
+def test_some_edges_are_taken_in_the_order_given():
+    matrix = random_matrix(30, 20)
+    relation = Relation.from_scipy(matrix)
+    dice = np.random.default_rng(2)
+    chosen = np.concatenate(
+        [dice.permutation(np.arange(*ends))[: dice.integers(0, 4)] for ends in itertools.pairwise(matrix.indptr)]
+    )
+    found = relation.take(torch.from_numpy(chosen))
+    row = np.repeat(np.arange(30), np.diff(matrix.indptr))[chosen]
+    assert found.indices.tolist() == matrix.indices[chosen].tolist()
+    assert found.indptr.diff().tolist() == np.bincount(row, minlength=30).tolist()
+    assert found.weight is None
+    with pytest.raises(GraphError, match=r"take: 1 of 2 edges go back to a destination before\. Fix: sort chosen"):
+        relation.take(torch.tensor([matrix.nnz - 1, 0]))
 
 
 @pytest.mark.parametrize("reduce", REDUCTIONS)

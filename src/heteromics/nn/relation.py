@@ -333,6 +333,11 @@ class Relation:
             Positions of edges in CSR order, shape (n,), int64: those of one destination after those of the one before,
             in any order within it. Edges keep the order given.
 
+        Raises
+        ------
+        GraphError
+            A destination that comes before that of an earlier edge.
+
         Examples
         --------
         >>> relation = Relation.from_csr([0, 2, 3], [0, 1, 1], (2, 2))
@@ -340,6 +345,8 @@ class Relation:
         [1, 1]
         """
         row = segment_ids(self.indptr).index_select(0, chosen)
+        if (back := int((row.diff() < 0).sum())) > 0:
+            raise GraphError(f"take: {back:,} of {len(row):,} edges go back to a destination before. Fix: sort chosen.")
         degree = torch.bincount(row, minlength=self.shape[0])
         indptr = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
         return Relation.from_csr(indptr, self.indices.index_select(0, chosen), self.shape)
