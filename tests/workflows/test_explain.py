@@ -39,7 +39,15 @@ def ids_run(small, tmp_path_factory):
         return data
 
     data = changed(small.made, folder / "ids.h5mu", by_id)
-    train("bi2former", "matching", data, out=folder / "run", db=small.db, device="cpu", sets=BI2FORMER)
+    train(
+        "bi2former",
+        "matching",
+        data,
+        out=folder / "run",
+        db=small.db,
+        device="cpu",
+        sets=[*BI2FORMER, "model.classifier=compared"],
+    )
     return folder / "run"
 
 
@@ -157,6 +165,12 @@ def test_a_gene_without_a_chromosome_has_no_links(ids_run, tmp_path):
     assert found.notes["links"] == 0
     assert "figure" not in found.notes
     assert len((tmp_path / "links.bedpe").read_text().splitlines()) == 1  # names of columns
+
+
+def test_a_classifier_that_sees_both_modalities_is_said(ids_run, everything, tmp_path):
+    said = "its answers need not rest on the links"
+    assert said in explain(ids_run, out=tmp_path).notes["note"]
+    assert said not in everything[0].notes["note"]
 
 
 @pytest.mark.parametrize("form", ["gene", "gene_id"])

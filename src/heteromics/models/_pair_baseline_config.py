@@ -13,8 +13,8 @@ class PairBaselineConfig:
     """What all baselines on bipartite graphs share: inputs, readout, classifier and training.
 
     [C] is the public code of Bi2Former and [G] its search grids, [R] a choice made here. The settings of the paper's
-    baselines are not printed. Inputs, readout and training are those of Bi2Former, so that a model is compared with it
-    and not its preprocessing.
+    baselines are not printed. Inputs, readout and classifier are those of ``Bi2FormerConfig.for_matching()``, so that a
+    model is compared with it and not its preprocessing.
 
     Attributes
     ----------

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from heteromics.graphs import HeteroGraph
 
 
-_ROWS = {"cpu": 1 << 8, "cuda": 1 << 14}  # of an embedding gathered at a time
+_ROWS = {"cpu": 1 << 10}  # of an embedding gathered at a time; on other devices:
+_ROWS_ELSEWHERE = 1 << 14
 
 
 Readout = Literal["mlp", "compared", "linear"]
@@ -258,7 +259,7 @@ class _AddEmbedded(torch.autograd.Function):
 
 
 def _some(rows: Tensor) -> list[slice]:
-    step = _ROWS[rows.device.type]
+    step = _ROWS.get(rows.device.type, _ROWS_ELSEWHERE)
     return [slice(start, min(start + step, len(rows))) for start in range(0, len(rows), step)]
 
 

@@ -2,8 +2,9 @@
 
 They get the nodes Bi2Former gets (ID, value, chromosome, attributes), projected per kind of node. Where Bi2Former
 prunes, they pass messages over all edges of the bipartite graph, every gene and peak that may meet; the graph is one
-graph with two kinds of nodes, so that a layer is exactly that of the method's paper. Readout and classifier are those
-published for Bi2Former: mean over genes, mean over peaks, two hidden layers.
+graph with two kinds of nodes, so that a layer is exactly that of the method's paper. The readout is that published for
+Bi2Former, mean over genes and mean over peaks; the classifier is that of ``Bi2FormerConfig.for_matching()``, or with
+``as_published()`` that of the public code, two hidden layers.
 
 Within a chromosome each gene meets each peak. Sums over such edges are sums over the other side of the block, so that
 GCNII and GraphSAGE cost what their nodes cost; attention runs inside blocks. Only a window forms single edges.

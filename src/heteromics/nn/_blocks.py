@@ -1,4 +1,4 @@
-"""The best peaks of every gene inside its block, found by padded products over blocks of like size."""
+"""The best peaks of every gene inside its block, by padded products over blocks of like size or along edges."""
 
 from __future__ import annotations
 
@@ -85,84 +85,114 @@ class DistanceBias:
         return term * ((gene == peak) & (gene >= 0))
 
 
-@torch.no_grad()
-def candidates(
-    q: Tensor,
-    k: Tensor,
-    gene_ptr: Tensor,
-    peak_ptr: Tensor,
-    top_k: int,
-    scale: float,
-    window: Window | None,
-    bias: DistanceBias | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the ``top_k`` best peaks of every gene inside its block.
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Whom each gene may choose its best peaks from, and by what score.
 
-    Returns peak rows (NR, K) and logits (NR, K), by falling logit, -inf where there is none, and the number of peaks
-    each gene can reach (NR,).
+    Attributes
+    ----------
+    q, k
+        Queries (NR, D) and keys (NA, D).
+    genes, peaks
+        Rows of each block, checked, (n_blocks, 2) each.
+    top_k, scale, window, bias
+        As in :func:`heteromics.nn.block_topk`.
     """
-    genes, peaks = _checked_sides(gene_ptr, peak_ptr, len(q), len(k))
-    dtype = compute_dtype(torch.promote_types(q.dtype, k.dtype))
-    q, k = q.to(dtype) * scale, k.to(dtype)
-    groups = list(tiled(genes, peaks, _SPARE))
-    found = [_best_of_group(q, k, tiles, top_k, window, bias) for tiles in groups]
-    nothing = (q.new_zeros(1, top_k, dtype=torch.int64), q.new_full((1, top_k), -torch.inf), q.new_zeros(1).long())
-    position = torch.from_numpy(padded_positions(groups, len(q))).to(q.device)
-    best, logit, reachable = (torch.cat(parts).index_select(0, position) for parts in zip(*found, nothing, strict=True))
-    return best, logit, reachable
 
+    q: Tensor
+    k: Tensor
+    genes: np.ndarray
+    peaks: np.ndarray
+    top_k: int
+    scale: float
+    window: Window | None
+    bias: DistanceBias | None
 
-@torch.no_grad()
-def best_of_few(
-    q: Tensor,
-    k: Tensor,
-    gene_ptr: Tensor,
-    peak_ptr: Tensor,
-    top_k: int,
-    scale: float,
-    window: Window | None,
-    bias: DistanceBias | None = None,
-) -> tuple[Relation, Tensor] | None:
-    """Find the same along edges to all peaks of the block, where at least half of these would be kept; else None.
+    @classmethod
+    def of(
+        cls,
+        q: Tensor,
+        k: Tensor,
+        gene_ptr: Tensor,
+        peak_ptr: Tensor,
+        top_k: int,
+        scale: float,
+        window: Window | None,
+        bias: DistanceBias | None,
+    ) -> Choice:
+        """Check that blocks come in pairs inside the rows, and those of genes apart."""
+        genes = checked_blocks(gene_ptr, len(q), "gene", apart=True)
+        peaks = checked_blocks(peak_ptr, len(k), "peak", apart=False)
+        if len(genes) != len(peaks):
+            raise GraphError(f"{len(genes):,} gene blocks and {len(peaks):,} peak blocks; they must come in pairs.")
+        return cls(q, k, genes, peaks, top_k, scale, window, bias)
 
-    Returns the links, gene after gene by falling logit, and their logits (E,).
-    """
-    genes, peaks = _checked_sides(gene_ptr, peak_ptr, len(q), len(k))
-    height, width = np.diff(genes)[:, 0], np.diff(peaks)[:, 0]
-    if (height * width).sum() > _FEW * (height * np.minimum(width, top_k)).sum():
-        return None
-    row = np.arange(height.sum()) + np.repeat(genes[:, 0] - (height.cumsum() - height), height)
-    first, reach = np.zeros((2, len(q)), dtype=np.int64)
-    first[row], reach[row] = np.repeat(peaks[:, 0], height), np.repeat(width, height)
-    indptr = np.concatenate([[0], reach.cumsum()])
-    peak = np.arange(indptr[-1]) + np.repeat(first - indptr[:-1], reach)
-    every = Relation.from_csr(
-        torch.from_numpy(indptr).to(q.device), torch.from_numpy(peak).to(q.device), (len(q), len(k))
-    )
-    if window is not None:
-        apart = window.gene_position[segment_ids(every.indptr)] - window.peak_position[every.indices.long()]
-        every = every.take((apart.abs_() <= window.within_bp).nonzero().squeeze(1))
-    dtype = compute_dtype(torch.promote_types(q.dtype, k.dtype))
-    with torch.autocast(q.device.type, enabled=False):
-        logit = every.sddmm(q.to(dtype), k.to(dtype)) * scale
-    if bias is not None:
-        logit += bias.at(segment_ids(every.indptr), every.indices.long())
-    best = segment_topk(logit, every.indptr, top_k)
-    return every.take(best), logit[best]
+    @property
+    def keeps_most(self) -> bool:
+        """Whether the best ``top_k`` are half of all pairs inside blocks or more."""
+        height, width = np.diff(self.genes)[:, 0], np.diff(self.peaks)[:, 0]
+        return bool((height * width).sum() <= _FEW * (height * np.minimum(width, self.top_k)).sum())
 
+    @torch.no_grad()
+    def by_products(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Find the best peaks of every gene by padded products over blocks of like size.
 
-def _checked_sides(gene_ptr: Tensor, peak_ptr: Tensor, n_genes: int, n_peaks: int) -> tuple[np.ndarray, np.ndarray]:
-    genes = checked_blocks(gene_ptr, n_genes, "gene", apart=True)
-    peaks = checked_blocks(peak_ptr, n_peaks, "peak", apart=False)
-    if len(genes) != len(peaks):
-        raise GraphError(f"{len(genes):,} gene blocks and {len(peaks):,} peak blocks; they must come in pairs.")
-    return genes, peaks
+        Returns peak rows (NR, K) and logits (NR, K), by falling logit, -inf where there is none, and the number of
+        peaks each gene can reach (NR,).
+        """
+        dtype = self._dtype
+        q, k = self.q.to(dtype) * self.scale, self.k.to(dtype)
+        groups = list(tiled(self.genes, self.peaks, _SPARE))
+        found = [_best_of_group(q, k, tiles, self.top_k, self.window, self.bias) for tiles in groups]
+        nothing = (
+            q.new_zeros(1, self.top_k, dtype=torch.int64),
+            q.new_full((1, self.top_k), -torch.inf),
+            q.new_zeros(1).long(),
+        )
+        position = torch.from_numpy(padded_positions(groups, len(q))).to(q.device)
+        best, logit, reachable = (
+            torch.cat(parts).index_select(0, position) for parts in zip(*found, nothing, strict=True)
+        )
+        return best, logit, reachable
+
+    @torch.no_grad()
+    def by_edges(self) -> tuple[Relation, Tensor]:
+        """Find the same along edges to all peaks of the block: the links, gene after gene by falling logit, and logits.
+
+        Memory grows with all pairs inside blocks.
+        """
+        every, dtype = self._every_pair(), self._dtype
+        if self.window is not None:
+            gene, peak = segment_ids(every.indptr), every.indices.long()
+            apart = self.window.gene_position[gene] - self.window.peak_position[peak]
+            every = every.take((apart.abs_() <= self.window.within_bp).nonzero().squeeze(1))
+        with torch.autocast(self.q.device.type, enabled=False):
+            logit = every.sddmm(self.q.to(dtype), self.k.to(dtype)) * self.scale
+        if self.bias is not None:
+            logit += self.bias.at(segment_ids(every.indptr), every.indices.long())
+        best = segment_topk(logit, every.indptr, self.top_k)
+        return every.take(best), logit[best]
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return compute_dtype(torch.promote_types(self.q.dtype, self.k.dtype))
+
+    def _every_pair(self) -> Relation:
+        """Join each gene with all peaks of its block."""
+        height, width = np.diff(self.genes)[:, 0], np.diff(self.peaks)[:, 0]
+        row = np.arange(height.sum()) + np.repeat(self.genes[:, 0] - (height.cumsum() - height), height)
+        first, reach = np.zeros((2, len(self.q)), dtype=np.int64)
+        first[row], reach[row] = np.repeat(self.peaks[:, 0], height), np.repeat(width, height)
+        indptr = np.concatenate([[0], reach.cumsum()])
+        peak = np.arange(indptr[-1]) + np.repeat(first - indptr[:-1], reach)
+        bounds, column = (torch.from_numpy(each).to(self.q.device) for each in (indptr, peak))
+        return Relation.from_csr(bounds, column, (len(self.q), len(self.k)))
 
 
 def _best_of_group(
     q: Tensor, k: Tensor, tiles: np.ndarray, top_k: int, window: Window | None, bias: DistanceBias | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One padded product over tiles of like size; results as in :func:`candidates` for B * R rows, padding included."""
+    """One padded product over tiles of like size; returns what :class:`Choice` does for B * R rows, with padding."""
     row, _ = padded_rows(tiles[:, :2], q.device)
     column, real = padded_rows(tiles[:, 2:], q.device)
     with torch.autocast(q.device.type, enabled=False):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from heteromics.errors import GraphError
-from heteromics.nn._blocks import DistanceBias, Window, best_of_few, candidates
+from heteromics.nn._blocks import Choice, DistanceBias, Window
 from heteromics.nn.relation import Relation
 from heteromics.nn.segments import segment_ids, segment_softmax, segment_sum
 
@@ -137,14 +137,13 @@ def choose_links(
 ) -> tuple[Relation, Tensor]:
     """Return the links of :func:`block_topk` as a relation, genes as destinations, and their scores (E,)."""
     scale = _checked_scale(q, k, top_k, scale, threshold)
-    given = q, k, gene_block_ptr, peak_block_ptr, top_k, scale, window, bias
-    few = best_of_few(*given)
-    if few is None:
-        peak, logit, _ = candidates(*given)
-        relation = _relation(peak, _kept(logit, threshold), len(k))
-    else:
-        relation, logit = few
+    choice = Choice.of(q, k, gene_block_ptr, peak_block_ptr, top_k, scale, window, bias)
+    if choice.keeps_most:
+        relation, logit = choice.by_edges()
         relation = relation if threshold is None else relation.take(_kept(logit, threshold).nonzero().squeeze(1))
+    else:
+        peak, logit, _ = choice.by_products()
+        relation = _relation(peak, _kept(logit, threshold), len(k))
     return relation, score_links(relation, q, k, scale, bias)
 
 
@@ -263,7 +262,8 @@ def bipartite_attention(
             f"The published weights need a threshold of at least 0.5, found {threshold}: below it, masked pairs "
             f"(sigmoid 0.5) would be links. Fix: raise it, or use the corrected weights (peaks_in_pair=None)."
         )
-    peak, logit, reachable = candidates(q, k, gene_block_ptr, peak_block_ptr, top_k, scale, window, bias)
+    choice = Choice.of(q, k, gene_block_ptr, peak_block_ptr, top_k, scale, window, bias)
+    peak, logit, reachable = choice.by_products()
     counted, filler = _published_entries(logit, reachable, peaks_in_pair, top_k)
     relation = _relation(peak, counted, len(k))
     score = score_links(relation, q, k, scale, bias)

@@ -145,7 +145,8 @@ def run_matching(
         Rows of the RNA and ATAC profiles that the codes belong to, shape (n, 2), some of ``paired_rows(graph)``; None
         takes all of those, in their order.
     config
-        Of Bi2Former.
+        Of Bi2Former. The default is made for reading links; with thousands of training cells
+        ``Bi2FormerConfig.for_matching()`` tells cells apart better.
     negatives
         Kind of training and validation negatives.
     test_negatives

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SHOWN = 20
 FDR = 0.05
 TRAINED = "the model was trained on some of these cells: p are not those of a test on cells it has not seen"
+COMPARED = "the classifier of the model sees both modalities: its answers need not rest on the links"
 CHOSEN = "without a store, pairs that the model kept were tested: chosen by the same cells, their p is too small"
 
 
@@ -177,9 +178,12 @@ def explain(
         **_counts(links),
     }
     notes["untested_attention"] = round(_untested(whole, links), 4)
-    said = [TRAINED] if null["n_training"] else []
-    if null["chosen_by_model"]:
-        said.append(CHOSEN)
+    about = {
+        TRAINED: null["n_training"],
+        CHOSEN: null["chosen_by_model"],
+        COMPARED: model.config.classifier != "linear",
+    }
+    said = [text for text, true in about.items() if true]
     if links.empty:
         said.append(f"none of the {len(asked)} pairs of {gene} has cells enough to be tested")
     if said:

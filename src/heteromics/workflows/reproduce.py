@@ -106,7 +106,7 @@ def reproduce(
     studies
         ``"protocols"``; ``"few_shot"``, ``"across_types"`` and ``"ablations"`` beside it.
     models
-        Names of models and controls. ``"Bi2Former, for matching"`` has the setting that tells cells apart best
+        Names of models and controls. ``"Bi2Former, for matching"`` compares both modalities outside the attention
         (:meth:`heteromics.models.Bi2FormerConfig.for_matching`). A model's name followed by ``", as published"`` has
         the setting of the public code and attributes that are not standardised, followed by ``", sparse IDs"`` it
         updates the ID embeddings that a batch has and no others (sparse Adam, no weight decay on IDs): on a CPU the
