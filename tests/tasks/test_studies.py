@@ -1,11 +1,14 @@
 """Protocols and studies over seeds: what they train and test on, that finished runs are kept, and their summaries."""
 
 import json
+from io import StringIO
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
+from heteromics import _progress
 from heteromics.errors import DataError
 from heteromics.graphs.hashing import graph_hash
 from heteromics.models import Bi2FormerConfig
@@ -158,6 +161,16 @@ def test_code_is_told_and_costs_no_run(asked, tmp_path, monkeypatch, capsys):
     assert table.groupby("seed")["code"].unique().map(list).tolist() == [[DIGEST], ["other"]]
     assert summarise_runs(table)["code"].tolist() == [f"{DIGEST}, other"]
     assert (table["peak_mb"] > 50).all()
+
+
+def test_a_run_shows_its_epochs_below_the_runs(monkeypatch):
+    shown = Console(file=StringIO(), force_terminal=True, width=120)
+    monkeypatch.setattr(_progress, "stderr", shown)
+    repeat_matching(graph_with_summaries(), PROTOCOLS, models=[MODEL], seeds=[0], device="cpu")
+    text = shown.file.getvalue()
+    assert "training MatchingPlan" in text
+    assert "2/2" in text
+    assert any("matching" in frame and "MatchingPlan" in frame for frame in text.split("\x1b[1A"))
 
 
 def test_the_digest_is_of_the_sources_that_compute(tmp_path, monkeypatch):

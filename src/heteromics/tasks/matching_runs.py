@@ -94,7 +94,9 @@ def run_all(
     records = [_read(path) if path is not None and path.is_file() else None for path in paths]
     todo = [place for place, record in enumerate(records) if record is None]
     for place in track(todo, what, len(todo), enabled=progress):
-        record = records[place] = _record(planned[place], asked[place], graph_of, device=device, path=paths[place])
+        record = records[place] = _record(
+            planned[place], asked[place], graph_of, device=device, path=paths[place], progress=progress
+        )
         if progress:
             stderr.print(_line(record), markup=False, highlight=False, soft_wrap=True)
     return pd.concat([_table(record, "metrics") for record in records if record is not None], ignore_index=True)
@@ -148,6 +150,7 @@ def _record(
     *,
     device: str,
     path: Path | None,
+    progress: bool,
 ) -> Record:
     """Do a run, or go on with one that was broken off, and keep it."""
     work = None if path is None else path.with_suffix("")
@@ -161,7 +164,7 @@ def _record(
         device=device,
         folder=work,
         resume=resume,
-        progress=False,
+        progress=progress,
         **each.options,
     )
     name = each.contender.name
