@@ -2,11 +2,16 @@ import pytest
 import torch
 
 from heteromics.errors import GraphError
-from heteromics.nn import _blocks
+from heteromics.nn import _block_attention, _blocks
 from heteromics.nn._block_attention import block_attention
 
 QUERIES = torch.tensor([[1, 4], [4, 4], [4, 5], [7, 19]])
 KEYS = torch.tensor([[0, 9], [9, 12], [12, 13], [15, 40]])
+
+
+@pytest.fixture(autouse=True, params=[0, 1e18], ids=["by padded calls", "along edges"])
+def way(request, monkeypatch):
+    monkeypatch.setattr(_block_attention, "_FEW", request.param)
 
 
 def dense(q, k, v, heads):

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from heteromics.nn._block_attention import block_attention
+from heteromics.nn._block_attention import block_attention, relation_attention
 from heteromics.nn.relation import Relation
-from heteromics.nn.segments import segment_ids, segment_softmax, segment_sum
+from heteromics.nn.segments import segment_ids, segment_sum
 
 if TYPE_CHECKING:
     from heteromics.graphs import PairBatch
@@ -89,19 +89,10 @@ class Edges:
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         """Average neighbours' values by softmax."""
-        sent = [self._attend(*parts) for parts in zip(*(part.chunk(heads, 1) for part in (q, k, v)), strict=True)]
-        return torch.cat(sent, 1)
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, cut = q / q.shape[1] ** 0.5, self.genes
-        sent = []
-        for relation, own, other in (
-            (self.relation, slice(None, cut), slice(cut, None)),
-            (self.relation.T, slice(cut, None), slice(None, cut)),
-        ):
-            weight = segment_softmax(relation.sddmm(q[own], k[other]), relation.indptr)
-            sent.append(relation.spmm(v[other], weight=weight))
-        return torch.cat(sent)
+        cut = self.genes
+        to_gene = relation_attention(self.relation, q[:cut], k[cut:], v[cut:], heads)
+        to_peak = relation_attention(self.relation.T, q[cut:], k[:cut], v[:cut], heads)
+        return torch.cat([to_gene, to_peak])
 
 
 class _Spread(torch.autograd.Function):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from heteromics.errors import GraphError
-from heteromics.nn._blocks import checked_blocks, padded_positions, padded_rows, tiled
+from heteromics.nn._blocks import checked_blocks, every_pair, padded_positions, padded_rows, tiled
+from heteromics.nn.relation import Relation
+from heteromics.nn.segments import segment_softmax
 
+_FEW = 64.0  # scores of a block, in the mean: so many along edges take less time than in padded calls
 _SPARE = 1 << 14  # scores that cost about as much as one more call, forward and backward
 
 
@@ -16,7 +20,8 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, query_ptr: Tensor, key_ptr:
     """Average the values of each query's block by the softmax of scaled dot products.
 
     Vaswani, A. et al. "Attention Is All You Need", NeurIPS 2017, equation 1, with a mask of blocks. Blocks of like size
-    are padded to one call of ``torch.nn.functional.scaled_dot_product_attention``; large ones are cut by queries.
+    are padded to one call of ``torch.nn.functional.scaled_dot_product_attention``; large ones are cut by queries. Where
+    blocks are small it runs along edges, see :func:`relation_attention`.
 
     Parameters
     ----------
@@ -42,8 +47,9 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, query_ptr: Tensor, key_ptr:
 
     Notes
     -----
-    No weight outlives its tile, and torch's fused kernels form none: memory grows with the queries and keys, and with
-    a copy of the keys and values for every 4 M scores of one block.
+    No weight of large blocks outlives its tile, and torch's fused kernels form none; of small ones there are 64 a block
+    at most, in the mean. So memory grows with blocks, queries and keys, and with a copy of the keys and values for
+    every 4 M scores of one block.
 
     Examples
     --------
@@ -61,9 +67,9 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, query_ptr: Tensor, key_ptr:
     keys = checked_blocks(key_ptr, len(k), "key", apart=False)
     if len(queries) != len(keys):
         raise GraphError(f"{len(queries):,} query blocks and {len(keys):,} key blocks; they must come in pairs.")
+    if (np.diff(queries)[:, 0] * np.diff(keys)[:, 0]).sum() <= _FEW * len(queries):
+        return relation_attention(every_pair(queries, keys, (len(q), len(k)), q.device), q, k, v, heads)
     groups = list(tiled(queries, keys, _SPARE))
-    if not groups:
-        return torch.zeros_like(q)
     rows, columns = ([padded_rows(tiles[:, part], q.device) for tiles in groups] for part in (slice(0, 2), slice(2, 4)))
     padded = [_padded(values, places) for values, places in ((q, rows), (k, columns), (v, columns))]
     found = []
@@ -74,6 +80,34 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, query_ptr: Tensor, key_ptr:
         found.append(sent.transpose(1, 2).reshape(-1, width))
     position = torch.from_numpy(padded_positions(groups, len(q))).to(q.device)
     return torch.cat([*found, q.new_zeros(1, width)]).index_select(0, position)
+
+
+def relation_attention(relation: Relation, q: Tensor, k: Tensor, v: Tensor, heads: int = 1) -> Tensor:
+    """Average values along the edges of a relation, queries as destinations, by the softmax of scaled dot products.
+
+    Parameters
+    ----------
+    relation
+        NQ destinations, NK sources.
+    q, k, v, heads
+        As in :func:`block_attention`.
+
+    Returns
+    -------
+    Tensor
+        Shape (NQ, heads x D); 0 where there is no edge. Time and memory grow with the edges.
+
+    Examples
+    --------
+    >>> relation = Relation.from_csr(torch.tensor([0, 2, 2]), torch.tensor([0, 2]), (2, 3))
+    >>> relation_attention(relation, torch.ones(2, 1), torch.zeros(3, 1), torch.tensor([[2.0], [4.0], [9.0]])).tolist()
+    [[5.5], [0.0]]
+    """
+    sent = []
+    for query, key, value in zip(*(part.chunk(heads, 1) for part in (q, k, v)), strict=True):
+        weight = segment_softmax(relation.sddmm(query / query.shape[1] ** 0.5, key), relation.indptr)
+        sent.append(relation.spmm(value, weight=weight))
+    return torch.cat(sent, 1)
 
 
 def _padded(values: Tensor, places: list[tuple[Tensor, Tensor]]) -> list[Tensor]:

@@ -161,7 +161,7 @@ class Choice:
 
         Memory grows with all pairs inside blocks.
         """
-        every, dtype = self._every_pair(), self._dtype
+        every, dtype = every_pair(self.genes, self.peaks, (len(self.q), len(self.k)), self.q.device), self._dtype
         if self.window is not None:
             gene, peak = segment_ids(every.indptr), every.indices.long()
             apart = self.window.gene_position[gene] - self.window.peak_position[peak]
@@ -177,16 +177,17 @@ class Choice:
     def _dtype(self) -> torch.dtype:
         return compute_dtype(torch.promote_types(self.q.dtype, self.k.dtype))
 
-    def _every_pair(self) -> Relation:
-        """Join each gene with all peaks of its block."""
-        height, width = np.diff(self.genes)[:, 0], np.diff(self.peaks)[:, 0]
-        row = np.arange(height.sum()) + np.repeat(self.genes[:, 0] - (height.cumsum() - height), height)
-        first, reach = np.zeros((2, len(self.q)), dtype=np.int64)
-        first[row], reach[row] = np.repeat(self.peaks[:, 0], height), np.repeat(width, height)
-        indptr = np.concatenate([[0], reach.cumsum()])
-        peak = np.arange(indptr[-1]) + np.repeat(first - indptr[:-1], reach)
-        bounds, column = (torch.from_numpy(each).to(self.q.device) for each in (indptr, peak))
-        return Relation.from_csr(bounds, column, (len(self.q), len(self.k)))
+
+def every_pair(queries: np.ndarray, keys: np.ndarray, shape: tuple[int, int], device: torch.device) -> Relation:
+    """Join each query row with all key rows of its block; blocks are start and stop, (n_blocks, 2) each, checked."""
+    height, width = np.diff(queries)[:, 0], np.diff(keys)[:, 0]
+    row = np.arange(height.sum()) + np.repeat(queries[:, 0] - (height.cumsum() - height), height)
+    first, reach = np.zeros((2, shape[0]), dtype=np.int64)
+    first[row], reach[row] = np.repeat(keys[:, 0], height), np.repeat(width, height)
+    indptr = np.concatenate([[0], reach.cumsum()])
+    key = np.arange(indptr[-1]) + np.repeat(first - indptr[:-1], reach)
+    bounds, column = (torch.from_numpy(each).to(device) for each in (indptr, key))
+    return Relation.from_csr(bounds, column, shape)
 
 
 def _best_of_group(
