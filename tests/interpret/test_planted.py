@@ -60,15 +60,29 @@ def test_scores_are_average_precisions_on_the_candidates(folder, scored):
 def test_rates_are_of_the_links_tested():
     links = pd.DataFrame({"tested": [True] * 4 + [False] * 6, "posterior": [0.9, 0.2, 0.0, 0.1] + [0.0] * 6})
     small = [1e-4, 0.03, 0.5, 0.005] + [1.0] * 6
-    links = links.assign(p=small, fdr=small, p_distance=1.0, fdr_distance=1.0)
-    found = planted_links.of_tests(links, np.array([True, False, False, False, True] + [False] * 5))
+    links = links.assign(p=small, fdr=small, fdr_above=[1e-4, 0.5, 0.5, 0.01] + [1.0] * 6, p_distance=1.0)
+    links = links.assign(fdr_distance=1.0)
+    true, apart = np.array([True, False, False, False, True] + [False] * 5), np.arange(10) % 2 == 1
+    found = planted_links.of_tests(links, true, apart)
     assert (found["tested"], found["tested_true"], found["found"], found["found_true"]) == (4, 1, 3, 1)
+    assert (found["found_above"], found["found_above_true"], found["independent"]) == (2, 1, 2)
+    assert [found[f"independent_p{level}"] for level in ("05", "01", "001")] == [1, 0.5, 0]
     assert [found[f"false_p{level}"] for level in ("05", "01", "001")] == pytest.approx([2 / 3, 1 / 3, 0])
     assert found["posterior_mean"] == pytest.approx(0.3)
     assert found["posterior_ece"] == pytest.approx((0.1 + 0.1 + 0.2) / 4)
-    none = planted_links.of_tests(links.assign(tested=False), np.ones(10, bool))
-    assert none["tested"] == 0
-    assert none["false_p05"] is none["posterior_ece"] is None
+    none = planted_links.of_tests(links.assign(tested=False), np.ones(10, bool), ~true)
+    assert none["tested"] == none["independent"] == 0
+    assert none["false_p05"] is none["posterior_ece"] is none["independent_p05"] is None
+
+
+def test_independent_pairs_have_no_link_and_no_factor():
+    made = data.simulate(TINY, seed=100)
+    pairs = made.genes[["gene"]].merge(made.peaks[["peak"]], how="cross")
+    apart = planted_links.independent(made, pairs)
+    by_gene = pd.Series(apart, index=pairs["gene"]).groupby(level=0).any()
+    assert set(by_gene.index[by_gene]) == set(made.genes["gene"]) - set(made.truth["gene"])
+    by_peak = pd.Series(apart, index=pairs["peak"]).groupby(level=0).any()
+    assert set(by_peak.index[by_peak]) == set(made.peaks.loc[made.peaks["tf"].fillna("") == "", "peak"])
 
 
 def test_distance_alone_is_scored_as_sklearn_does(folder):
