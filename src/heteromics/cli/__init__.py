@@ -208,9 +208,10 @@ def explain(
     and have the peak open (**n_pairs**).
 
     **z, p, fdr**: against cells exchanged within their type, batch and depth. A z far above 0 says that gene and peak
-    go together cell by cell, one far below that they avoid each other. **z_distance** and so on: against links as long
-    on the same chromosome. A link worth following is above both (**fdr_both**); **posterior** brings z and distance
-    together, for links of either sign, and the table is in its order.
+    go together cell by cell, one far below that they avoid each other, or that another peak of the gene takes the
+    attention. **z_distance** and so on: against links as long on the same chromosome. A link worth following is above
+    both (**fdr_both**); **posterior** brings z and distance together, for links of either sign, and the table is in its
+    order.
 
     Tested are the pairs that the prior store of the run links and that would meet in some cells by chance alone.
     Attention is no proof of regulation: look for evidence (motifs, ChIP, regulons) with `heteromics.interpret`.
