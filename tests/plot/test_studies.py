@@ -37,7 +37,7 @@ def test_few_shot_of_one_seed_has_no_band_and_says_so():
     (axes,) = plot.few_shot(runs().query("seed == 0"), negatives="hard").axes
     assert legend(axes)[0] == "A, 1 seed"
     assert np.ptp(axes.collections[0].get_paths()[0].vertices[:, 1]) == pytest.approx(np.ptp(axes.lines[0].get_ydata()))
-    assert axes.get_ylabel() == "auroc, hard negatives"
+    assert axes.get_ylabel() == "AUROC, hard negatives"
 
 
 def test_few_shot_says_what_to_choose():

@@ -72,7 +72,8 @@ def few_shot(table: pd.DataFrame, *, metric: str = "auroc", negatives: str | Non
     shares = sorted(drawn["share"].unique())
     axes.set_xticks(shares, [f"{100 * share:g}" for share in shares])
     axes.set_xticks([], minor=True)
-    axes.set(xlabel="training cells, %", ylabel=metric + (f", {negatives} negatives" if negatives else ""))
+    shown = metric.upper() if metric in ("auroc", "auprc", "ece") else metric
+    axes.set(xlabel="training cells, %", ylabel=shown + (f", {negatives} negatives" if negatives else ""))
     axes.set_title(title, loc="left", fontsize=11)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     tidy(axes)
