@@ -82,8 +82,8 @@ def run(made: data.SyntheticMultiome, model: Bi2FormerConfig, permutations: int 
 def independent(made: data.SyntheticMultiome, candidates: pd.DataFrame) -> np.ndarray:
     """Say which candidates share type, batch and depth and nothing else: no link at the gene, no factor at the peak.
 
-    Other false links are no independent pairs: peaks of one factor open together, and a peak beside the one that drives
-    the gene loses attention where that is open.
+    Other false links are no independent pairs: peaks of one factor open together, and a gene or peak that has its
+    link elsewhere has z below 0.
     """
     role = made.peaks.set_index("peak")["role"].loc[candidates["peak"]]
     driven = candidates["gene"].isin(made.truth["gene"]).to_numpy()

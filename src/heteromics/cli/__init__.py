@@ -208,8 +208,8 @@ def explain(
     and have the peak open (**n_pairs**).
 
     **z, p, fdr**: against cells exchanged within their type, batch and depth. A z far above 0 says that gene and peak
-    go together cell by cell, one far below that they avoid each other, or that another peak of the gene takes the
-    attention. **z_distance** and so on: against links as long on the same chromosome. A link worth following is above
+    go together cell by cell, one far below that they avoid each other or, more often, that gene or peak has its link
+    elsewhere. **z_distance** and so on: against links as long on the same chromosome. A link worth following is above
     both (**fdr_both**); **posterior** brings z and distance together, for links of either sign, and the table is in its
     order.
 

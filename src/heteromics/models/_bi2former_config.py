@@ -185,12 +185,12 @@ class Bi2FormerConfig:
         """Return a setting that tells cells apart better where there are many; its links are not worth reading.
 
         The classifier compares the two readouts, and then the answer needs no attention. With the 8,247 training cells
-        of a reduced SNARE-seq set (one split, trained on easy negatives) the AUROC of random negatives is 0.85 where
-        the default has 0.66, of hard ones 0.65 and 0.61. On 500 simulated cells (``tests/studies/planted_links.py``,
-        three seeds) it learns pairs by heart: hard negatives 0.56 where the default has 0.62. The z of its links find
-        planted regulation there with an area of 0.05 under precision and recall where chance has 0.04 and the default
-        0.36, and of links that are none 10 to 39 % have p < 0.05 in all cells, most of them trained on, and 3 to 5 %
-        in the others.
+        of a reduced SNARE-seq set (one split, easy negatives, at most 15 epochs) the AUROC of random negatives is 0.85
+        where the default has 0.66, of hard ones 0.65 and 0.61. On 500 simulated cells, three seeds
+        (``tests/studies/planted_links.py``), it learns pairs by heart: hard negatives 0.56 where the default has 0.62.
+        The z of its links find planted regulation there with an area of 0.05 under precision and recall where chance
+        has 0.04 and the default 0.36, and of links that are none 10 to 39 % have p < 0.05 in all cells, most of them
+        trained on, and 3 to 5 % in the others.
 
         Examples
         --------
